@@ -35,6 +35,10 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+#[allow(dead_code, reason = "each device uses its part of it")]
+mod fake_host;
+
 pub mod access;
 pub mod host;
 pub mod time;

@@ -1,0 +1,324 @@
+//! A host for tests: guest memory, video memory, disks and a record of everything that was reported.
+//!
+//! Disk operations end when the test says so ([`FakeHost::finish_disk`]), so that a test can look at a device while
+//! an operation is under way, reset it, or make the operation fail.
+
+use crate::host::{
+    DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, IrqSink, IsaIrq, Level, Platform, Range, SerialHost,
+    SerialId, ShutdownReason, Unmapped, Unplug, VideoMemory,
+};
+use crate::time::Instant;
+use std::collections::BTreeMap;
+use std::vec;
+use std::vec::Vec;
+
+/// Bytes in the transfer buffer of every disk.
+pub(crate) const BUFFER_LEN: usize = 64 * 1024;
+
+/// One disk: its content, its transfer buffer, and the operation that is under way.
+#[derive(Debug, Default)]
+pub(crate) struct FakeDisk {
+    /// Every sector.
+    pub(crate) content: Vec<u8>,
+    /// The transfer buffer.
+    pub(crate) buffer: Vec<u8>,
+    /// What was started and has not ended.
+    pub(crate) under_way: Option<DiskOp>,
+    /// Every operation ever started.
+    pub(crate) started: Vec<DiskOp>,
+}
+
+/// The host.
+#[derive(Debug, Default)]
+pub(crate) struct FakeHost {
+    /// Guest memory from address 0 on; what lies beyond is not mapped.
+    pub(crate) memory: Vec<u8>,
+    /// Video memory.
+    pub(crate) video: Vec<u8>,
+    /// Video pages that the next [`VideoMemory::video_dirty`] reports.
+    pub(crate) video_dirty_pages: Vec<bool>,
+    /// Where the linear aperture is.
+    pub(crate) aperture: Option<GuestAddr>,
+    /// Levels of the ISA lines.
+    pub(crate) isa: [Level; 16],
+    /// Every change of an ISA line.
+    pub(crate) isa_changes: Vec<(u8, Level)>,
+    /// Every change of a PCI pin: slot, pin, level.
+    pub(crate) intx_changes: Vec<(u8, u8, Level)>,
+    /// Routes of the PCI links.
+    pub(crate) links: [Option<IsaIrq>; 4],
+    /// The disks.
+    pub(crate) disks: BTreeMap<u8, FakeDisk>,
+    /// What each serial port sent.
+    pub(crate) serial: BTreeMap<u8, Vec<u8>>,
+    /// How many more bytes each serial port takes; absent is no limit.
+    pub(crate) serial_room: BTreeMap<u8, usize>,
+    /// The time.
+    pub(crate) time: Instant,
+    /// Every shutdown asked for.
+    pub(crate) shutdowns: Vec<ShutdownReason>,
+    /// How often S3 was asked for.
+    pub(crate) suspends: usize,
+    /// What is claimed, in the order of claiming.
+    pub(crate) claimed: Vec<Range>,
+    /// Every unplug asked for.
+    pub(crate) unplugged: Vec<Unplug>,
+    /// Every line logged by the guest.
+    pub(crate) lines: Vec<Vec<u8>>,
+}
+
+impl FakeHost {
+    /// A host with `memory` bytes of guest memory and 16 MiB of video memory.
+    pub(crate) fn new(memory: usize) -> Self {
+        Self { memory: vec![0; memory], video: vec![0; 16 << 20], ..Self::default() }
+    }
+
+    /// Adds a disk of `sectors` sectors, sector `n` filled with the bytes of [`sector_pattern`].
+    pub(crate) fn add_disk(&mut self, disk: DiskId, sectors: u64) {
+        let content = (0..sectors).flat_map(sector_pattern).collect();
+        let disk_state = FakeDisk { content, buffer: vec![0; BUFFER_LEN], ..FakeDisk::default() };
+        self.disks.insert(disk.0, disk_state);
+    }
+
+    /// Whether an operation of `disk` is under way.
+    pub(crate) fn disk_busy(&self, disk: DiskId) -> bool {
+        self.disks.get(&disk.0).is_some_and(|disk| disk.under_way.is_some())
+    }
+
+    /// Performs the operation that is under way; the caller then reports the result to the machine.
+    pub(crate) fn finish_disk(&mut self, disk: DiskId) -> Result<(), DiskError> {
+        let disk = self.disks.get_mut(&disk.0).expect("a disk of this test");
+        match disk.under_way.take().expect("an operation is under way") {
+            DiskOp::Read { lba, sectors } => {
+                let (at, len) = (usize::try_from(lba).unwrap() * 512, usize::try_from(sectors).unwrap() * 512);
+                disk.buffer[..len].copy_from_slice(&disk.content[at..at + len]);
+            }
+            DiskOp::Write { lba, sectors } => {
+                let (at, len) = (usize::try_from(lba).unwrap() * 512, usize::try_from(sectors).unwrap() * 512);
+                disk.content[at..at + len].copy_from_slice(&disk.buffer[..len]);
+            }
+            DiskOp::Flush | DiskOp::Discard { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the operation that is under way fail.
+    pub(crate) fn fail_disk(&mut self, disk: DiskId) -> Result<(), DiskError> {
+        let disk = self.disks.get_mut(&disk.0).expect("a disk of this test");
+        disk.under_way.take().expect("an operation is under way");
+        Err(DiskError)
+    }
+
+    /// The level of an ISA line.
+    pub(crate) fn irq(&self, line: u8) -> Level {
+        self.isa[usize::from(line)]
+    }
+}
+
+/// What a new disk holds in sector `lba`.
+pub(crate) fn sector_pattern(lba: u64) -> [u8; 512] {
+    let mut sector = [0; 512];
+    for (byte, at) in sector.iter_mut().zip(0_u64..) {
+        *byte = (lba.wrapping_mul(131).wrapping_add(at.wrapping_mul(7)) ^ (lba >> 8)).to_le_bytes()[0];
+    }
+    sector
+}
+
+impl GuestMemory for FakeHost {
+    fn read(&mut self, addr: GuestAddr, data: &mut [u8]) -> Result<(), Unmapped> {
+        let at = usize::try_from(addr.0).map_err(|_| Unmapped)?;
+        let end = at.checked_add(data.len()).ok_or(Unmapped)?;
+        data.copy_from_slice(self.memory.get(at..end).ok_or(Unmapped)?);
+        Ok(())
+    }
+
+    fn write(&mut self, addr: GuestAddr, data: &[u8]) -> Result<(), Unmapped> {
+        let at = usize::try_from(addr.0).map_err(|_| Unmapped)?;
+        let end = at.checked_add(data.len()).ok_or(Unmapped)?;
+        self.memory.get_mut(at..end).ok_or(Unmapped)?.copy_from_slice(data);
+        Ok(())
+    }
+}
+
+impl VideoMemory for FakeHost {
+    fn video_read(&self, offset: u32, data: &mut [u8]) {
+        for (byte, at) in data.iter_mut().zip(usize::try_from(offset).unwrap()..) {
+            *byte = self.video.get(at).copied().unwrap_or(0);
+        }
+    }
+
+    fn video_write(&mut self, offset: u32, data: &[u8]) {
+        for (byte, at) in data.iter().zip(usize::try_from(offset).unwrap()..) {
+            if let Some(cell) = self.video.get_mut(at) {
+                *cell = *byte;
+            }
+        }
+    }
+
+    fn video_dirty(&mut self, first: u32, bitmap: &mut [u8]) {
+        let pages = self.video.len() / 4096;
+        if self.video_dirty_pages.is_empty() {
+            self.video_dirty_pages = vec![true; pages];
+        }
+        for (byte, group) in bitmap.iter_mut().zip(0..) {
+            *byte = 0;
+            for bit in 0..8 {
+                let page = usize::try_from(first).unwrap() + group * 8 + bit;
+                if let Some(dirty) = self.video_dirty_pages.get_mut(page) {
+                    *byte |= u8::from(*dirty) << bit;
+                    *dirty = false;
+                }
+            }
+        }
+    }
+
+    fn video_aperture(&mut self, addr: Option<GuestAddr>) {
+        self.aperture = addr;
+    }
+}
+
+impl IrqSink for FakeHost {
+    fn isa_irq(&mut self, irq: IsaIrq, level: Level) {
+        self.isa[usize::from(irq.0)] = level;
+        self.isa_changes.push((irq.0, level));
+    }
+
+    fn pci_intx(&mut self, slot: u8, pin: u8, level: Level) {
+        self.intx_changes.push((slot, pin, level));
+    }
+
+    fn pci_link_route(&mut self, link: u8, irq: Option<IsaIrq>) {
+        self.links[usize::from(link)] = irq;
+    }
+}
+
+impl DiskHost for FakeHost {
+    fn disk_buffer_len(&self, disk: DiskId) -> usize {
+        self.disks.get(&disk.0).map_or(BUFFER_LEN, |disk| disk.buffer.len())
+    }
+
+    fn disk_start(&mut self, disk: DiskId, op: DiskOp) {
+        let len = self.disk_buffer_len(disk);
+        let disk = self.disks.get_mut(&disk.0).expect("only disks that exist are asked");
+        assert!(disk.under_way.is_none(), "one operation at a time");
+        if let DiskOp::Read { lba, sectors } | DiskOp::Write { lba, sectors } = op {
+            assert!(sectors > 0, "an operation transfers something");
+            assert!(usize::try_from(sectors).unwrap() * 512 <= len, "the transfer fits the buffer");
+            let end = lba.checked_add(u64::from(sectors)).expect("the range lies within the disk");
+            assert!(end <= u64::try_from(disk.content.len()).unwrap() / 512, "the range lies within the disk");
+        }
+        disk.started.push(op);
+        disk.under_way = Some(op);
+    }
+
+    fn disk_buffer_read(&mut self, disk: DiskId, offset: usize, data: &mut [u8]) {
+        let buffer = &self.disks[&disk.0].buffer;
+        for (byte, at) in data.iter_mut().zip(offset..) {
+            *byte = buffer.get(at).copied().unwrap_or(0);
+        }
+    }
+
+    fn disk_buffer_write(&mut self, disk: DiskId, offset: usize, data: &[u8]) {
+        let disk = self.disks.get_mut(&disk.0).expect("a disk of this test");
+        assert!(disk.under_way.is_none(), "the buffer belongs to the host while an operation is under way");
+        for (byte, at) in data.iter().zip(offset..) {
+            if let Some(cell) = disk.buffer.get_mut(at) {
+                *cell = *byte;
+            }
+        }
+    }
+
+    fn disk_buffer_to_guest(&mut self, disk: DiskId, offset: usize, addr: GuestAddr, len: usize) -> Result<(), Unmapped> {
+        let mut data = vec![0; len];
+        self.disk_buffer_read(disk, offset, &mut data);
+        self.write(addr, &data)
+    }
+
+    fn disk_buffer_from_guest(
+        &mut self,
+        disk: DiskId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped> {
+        let mut data = vec![0; len];
+        self.read(addr, &mut data)?;
+        self.disk_buffer_write(disk, offset, &data);
+        Ok(())
+    }
+}
+
+impl SerialHost for FakeHost {
+    fn serial_send(&mut self, port: SerialId, byte: u8) -> bool {
+        if let Some(room) = self.serial_room.get_mut(&port.0) {
+            let Some(left) = room.checked_sub(1) else { return false };
+            *room = left;
+        }
+        self.serial.entry(port.0).or_default().push(byte);
+        true
+    }
+}
+
+impl Platform for FakeHost {
+    fn now(&self) -> Instant {
+        self.time
+    }
+
+    fn shutdown(&mut self, reason: ShutdownReason) {
+        self.shutdowns.push(reason);
+    }
+
+    fn suspend(&mut self) {
+        self.suspends += 1;
+    }
+
+    fn claim(&mut self, range: Range, claimed: bool) {
+        if claimed {
+            assert!(!self.claimed.contains(&range), "{range:?} is claimed once");
+            self.claimed.push(range);
+        } else {
+            // The hypervisor takes back any part of what was claimed, and so does a test.
+            let covered = self.claimed.iter().any(|have| covers(*have, range));
+            assert!(covered, "{range:?} was claimed before");
+            let old = core::mem::take(&mut self.claimed);
+            self.claimed = old.into_iter().flat_map(|have| without(have, range)).collect();
+        }
+    }
+
+    fn unplug(&mut self, what: Unplug) {
+        self.unplugged.push(what);
+    }
+
+    fn guest_log(&mut self, line: &[u8]) {
+        self.lines.push(line.to_vec());
+    }
+}
+
+/// Whether `outer` holds all of `inner`.
+fn covers(outer: Range, inner: Range) -> bool {
+    match (outer, inner) {
+        (Range::Ports { first, last }, Range::Ports { first: from, last: to }) => first <= from && to <= last,
+        (Range::Memory { first, last }, Range::Memory { first: from, last: to }) => first <= from && to <= last,
+        (outer, inner) => outer == inner,
+    }
+}
+
+/// What of `have` is left when `taken` is taken back.
+fn without(have: Range, taken: Range) -> Vec<Range> {
+    if !covers(have, taken) {
+        return vec![have];
+    }
+    match (have, taken) {
+        (Range::Ports { first, last }, Range::Ports { first: from, last: to }) => {
+            let before = (first < from).then(|| Range::Ports { first, last: from - 1 });
+            let after = (to < last).then(|| Range::Ports { first: to + 1, last });
+            before.into_iter().chain(after).collect()
+        }
+        (Range::Memory { first, last }, Range::Memory { first: from, last: to }) => {
+            let before = (first < from).then(|| Range::Memory { first, last: GuestAddr(from.0 - 1) });
+            let after = (to < last).then(|| Range::Memory { first: GuestAddr(to.0 + 1), last });
+            before.into_iter().chain(after).collect()
+        }
+        _ => Vec::new(),
+    }
+}
