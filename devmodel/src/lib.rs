@@ -40,8 +40,13 @@ extern crate std;
 mod fake_host;
 
 pub mod access;
+pub mod cmos;
+pub mod debug_port;
+pub mod fw_cfg;
+pub mod guest_log;
 pub mod host;
 pub mod time;
+pub mod xen_platform;
 
 pub use access::{IoPort, Width};
 pub use host::{DiskError, DiskId, DiskOp, GuestAddr, Host, InputEvent, IsaIrq, Level, SerialId, ShutdownReason, Unmapped};
