@@ -228,7 +228,13 @@ impl DiskHost for FakeHost {
         }
     }
 
-    fn disk_buffer_to_guest(&mut self, disk: DiskId, offset: usize, addr: GuestAddr, len: usize) -> Result<(), Unmapped> {
+    fn disk_buffer_to_guest(
+        &mut self,
+        disk: DiskId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped> {
         let mut data = vec![0; len];
         self.disk_buffer_read(disk, offset, &mut data);
         self.write(addr, &data)

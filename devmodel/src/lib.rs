@@ -45,6 +45,12 @@ pub mod debug_port;
 pub mod fw_cfg;
 pub mod guest_log;
 pub mod host;
+pub mod reset;
+pub mod piix4_pm;
+pub mod piix3;
+pub mod pci;
+pub mod machine;
+pub mod bus;
 pub mod time;
 pub mod xen_platform;
 
