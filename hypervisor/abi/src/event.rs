@@ -1,0 +1,88 @@
+//! `public/event_channel.h`: the two-level ABI.
+
+use crate::{DomId, Port};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+pub const EVTCHNOP_BIND_INTERDOMAIN: u32 = 0;
+pub const EVTCHNOP_BIND_VIRQ: u32 = 1;
+pub const EVTCHNOP_CLOSE: u32 = 3;
+pub const EVTCHNOP_SEND: u32 = 4;
+pub const EVTCHNOP_STATUS: u32 = 5;
+pub const EVTCHNOP_ALLOC_UNBOUND: u32 = 6;
+pub const EVTCHNOP_BIND_IPI: u32 = 7;
+pub const EVTCHNOP_UNMASK: u32 = 9;
+pub const EVTCHNOP_RESET: u32 = 10;
+
+/// Ports of a 64-bit domain under the two-level ABI.
+pub const EVTCHN_2L_NR_CHANNELS: u32 = 4096;
+
+pub const VIRQ_TIMER: u32 = 0;
+pub const VIRQ_DEBUG: u32 = 1;
+pub const VIRQ_CONSOLE: u32 = 2;
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct AllocUnbound {
+    pub dom: DomId,
+    pub remote_dom: DomId,
+    /// Out.
+    pub port: Port,
+}
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BindInterdomain {
+    pub remote_dom: DomId,
+    pub padding: u16,
+    pub remote_port: Port,
+    /// Out.
+    pub local_port: Port,
+}
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BindVirq {
+    pub virq: u32,
+    pub vcpu: u32,
+    /// Out.
+    pub port: Port,
+}
+
+/// The argument of bind_ipi.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BindIpi {
+    pub vcpu: u32,
+    /// Out.
+    pub port: Port,
+}
+
+/// The argument of close, of send and of unmask.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct PortOnly {
+    pub port: Port,
+}
+
+pub const EVTCHNSTAT_CLOSED: u32 = 0;
+pub const EVTCHNSTAT_UNBOUND: u32 = 1;
+pub const EVTCHNSTAT_INTERDOMAIN: u32 = 2;
+pub const EVTCHNSTAT_PIRQ: u32 = 3;
+pub const EVTCHNSTAT_VIRQ: u32 = 4;
+pub const EVTCHNSTAT_IPI: u32 = 5;
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Status {
+    pub dom: DomId,
+    pub padding: u16,
+    pub port: Port,
+    /// Out: `EVTCHNSTAT_*`.
+    pub status: u32,
+    /// Out.
+    pub vcpu: u32,
+    /// Out: for an interdomain channel the domain in the lower half; for a VIRQ its number.
+    pub detail: u32,
+    /// Out: the remote port of an interdomain channel.
+    pub remote_port: Port,
+}
