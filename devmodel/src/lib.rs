@@ -52,6 +52,7 @@ pub mod pci;
 pub mod machine;
 pub mod bus;
 pub mod time;
+pub mod uart;
 pub mod xen_platform;
 
 pub use access::{IoPort, Width};
