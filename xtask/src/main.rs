@@ -1,1 +1,60 @@
-fn main() {}
+//! `cargo xtask`: builds, runs and tests everything. Each command sets up what it needs by itself.
+#![forbid(unsafe_code)]
+
+mod debian;
+mod emulator;
+mod image;
+mod initrd;
+mod packages;
+mod paths;
+mod progress;
+mod shell;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use image::Xen;
+
+/// Builds, runs and tests the device model.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Makes the disk images of the testbed and of the default guest.
+    Image {
+        /// The release of Xen, instead of all.
+        #[arg(long)]
+        xen: Option<Xen>,
+    },
+    /// Boots the testbed, runs a command in dom0 and powers off. Without a command, lines of the standard input are run.
+    Shell(shell::Arguments),
+}
+
+fn main() -> ExitCode {
+    match perform(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("Error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Image { xen } => {
+            for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
+                println!("{}", image::dom0(xen)?.disk.display());
+            }
+        }
+        Task::Shell(arguments) => return shell::run(&arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
