@@ -13,34 +13,25 @@ pub struct CommandLine {
 
 impl Default for CommandLine {
     fn default() -> Self {
-        Self {
-            log_level: LevelFilter::Info,
-        }
+        Self { log_level: LevelFilter::Info }
     }
 }
 
 /// Words that are written for Linux stub domains and say nothing to us.
 ///
 /// `console=hvc0 debug=1` is what one finds in guides for the Linux stub domain; `root=` belongs to its ramdisk.
-const IGNORED: &[&str] = &[
-    "console", "debug", "root", "ro", "rw", "quiet", "panic", "init",
-];
+const IGNORED: &[&str] = &["console", "debug", "root", "ro", "rw", "quiet", "panic", "init"];
 
 impl CommandLine {
     /// Understands a command line: words separated by blanks.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         let mut level = None;
         for word in text.split_ascii_whitespace() {
-            let refuse = |reason| Refusal {
-                subject: Subject::CommandLine(word.to_string()),
-                reason,
-            };
+            let refuse = |reason| Refusal { subject: Subject::CommandLine(word.to_string()), reason };
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             if name == "loglevel" {
                 let known = value.parse::<LevelFilter>().map_err(|_| {
-                    refuse(Reason::Malformed(
-                        "loglevel is one of off, error, warn, info, debug, trace",
-                    ))
+                    refuse(Reason::Malformed("loglevel is one of off, error, warn, info, debug, trace"))
                 })?;
                 if level.replace(known).is_some() {
                     return Err(refuse(Reason::Twice));
@@ -49,8 +40,6 @@ impl CommandLine {
                 return Err(refuse(Reason::Unknown));
             }
         }
-        Ok(Self {
-            log_level: level.unwrap_or(Self::default().log_level),
-        })
+        Ok(Self { log_level: level.unwrap_or(Self::default().log_level) })
     }
 }

@@ -96,46 +96,27 @@ impl Vbd {
     ///
     /// `directory` is the name below `device/vbd`, `virtual_device` and `device_type` are keys of that directory,
     /// `mode` is a key of its backend's. The backend's `bootable` is 1 for every disk and says nothing.
-    pub fn from_store(
-        directory: &str,
-        virtual_device: &str,
-        device_type: &str,
-        mode: &str,
-    ) -> Result<Self, Refusal> {
-        let refuse =
-            |key: &str, reason| Refusal::key(&format!("device/vbd/{directory}{key}"), reason);
+    pub fn from_store(directory: &str, virtual_device: &str, device_type: &str, mode: &str) -> Result<Self, Refusal> {
+        let refuse = |key: &str, reason| Refusal::key(&format!("device/vbd/{directory}{key}"), reason);
         let number = number::<u32>(directory).map_err(|reason| refuse("", reason))?;
         if virtual_device != directory {
-            return Err(refuse(
-                "/virtual-device",
-                Reason::Malformed("it differs from its directory's name"),
-            ));
+            return Err(refuse("/virtual-device", Reason::Malformed("it differs from its directory's name")));
         }
         let media = match device_type {
             "disk" => Media::Disk,
             "cdrom" => Media::Cdrom,
             _ => {
-                return Err(refuse(
-                    "/device-type",
-                    Reason::Malformed("it is neither disk nor cdrom"),
-                ));
+                return Err(refuse("/device-type", Reason::Malformed("it is neither disk nor cdrom")));
             }
         };
         let read_only = match mode {
             "w" => false,
             "r" => true,
             _ => {
-                return Err(refuse(
-                    " (backend's mode)",
-                    Reason::Malformed("it is neither w nor r"),
-                ));
+                return Err(refuse(" (backend's mode)", Reason::Malformed("it is neither w nor r")));
             }
         };
-        Ok(Self {
-            number,
-            media,
-            read_only,
-        })
+        Ok(Self { number, media, read_only })
     }
 }
 
@@ -162,37 +143,15 @@ impl Vdev {
     pub(super) fn decode(number: u32) -> Option<Self> {
         let minor = number & 0xff;
         match number >> 8 {
-            3 => Some(Self {
-                family: Family::Hd,
-                disk: minor >> 6,
-                partition: minor & 63,
-            })
-            .filter(|v| v.disk < 2),
-            22 => Some(Self {
-                family: Family::Hd,
-                disk: minor >> 6,
-                partition: minor & 63,
-            })
-            .filter(|v| v.disk < 2)
-            .map(|v| Self {
-                disk: v.disk | 2,
-                ..v
-            }),
-            8 => Some(Self {
-                family: Family::Sd,
-                disk: minor >> 4,
-                partition: minor & 15,
-            }),
-            202 => Some(Self {
-                family: Family::Xvd,
-                disk: minor >> 4,
-                partition: minor & 15,
-            }),
-            extended if extended >> 20 == 1 => Some(Self {
-                family: Family::Xvd,
-                disk: extended & 0xf_ffff,
-                partition: minor,
-            }),
+            3 => Some(Self { family: Family::Hd, disk: minor >> 6, partition: minor & 63 }).filter(|v| v.disk < 2),
+            22 => Some(Self { family: Family::Hd, disk: minor >> 6, partition: minor & 63 })
+                .filter(|v| v.disk < 2)
+                .map(|v| Self { disk: v.disk | 2, ..v }),
+            8 => Some(Self { family: Family::Sd, disk: minor >> 4, partition: minor & 15 }),
+            202 => Some(Self { family: Family::Xvd, disk: minor >> 4, partition: minor & 15 }),
+            extended if extended >> 20 == 1 => {
+                Some(Self { family: Family::Xvd, disk: extended & 0xf_ffff, partition: minor })
+            }
             _ => None,
         }
     }
@@ -200,9 +159,7 @@ impl Vdev {
     /// The number of a whole disk, if there is such a disk.
     pub(super) fn whole(family: Family, disk: u32) -> Option<u32> {
         match family {
-            Family::Hd if disk < 4 => {
-                Some(((if disk < 2 { 3 } else { 22 }) << 8) | ((disk & 1) << 6))
-            }
+            Family::Hd if disk < 4 => Some(((if disk < 2 { 3 } else { 22 }) << 8) | ((disk & 1) << 6)),
             Family::Sd if disk < 16 => Some((8 << 8) | (disk << 4)),
             Family::Xvd if disk < 16 => Some((202 << 8) | (disk << 4)),
             Family::Xvd if disk < 1 << 20 => Some((1 << 28) | (disk << 8)),
@@ -220,32 +177,21 @@ impl Disk {
             (None, Slot::Scsi(_)) => &[Family::Sd],
         };
         let image = self.image;
-        let by_letter = families
-            .iter()
-            .filter_map(move |family| Vdev::whole(*family, image?));
+        let by_letter = families.iter().filter_map(move |family| Vdev::whole(*family, image?));
         self.number.into_iter().chain(by_letter)
     }
 
     /// Finds the virtual block device of this drive among those that the stub domain has.
     pub fn find<'a>(&self, vbds: &'a [Vbd]) -> Result<&'a Vbd, Refusal> {
         let refuse = |reason| Refusal::argument(&self.argument, reason);
-        let mut found = self
-            .vbd_candidates()
-            .filter_map(|number| vbds.iter().find(|vbd| vbd.number == number));
-        let first = found.next().ok_or_else(|| {
-            refuse(Reason::Malformed(
-                "the stub domain has no such disk in device/vbd",
-            ))
-        })?;
+        let mut found = self.vbd_candidates().filter_map(|number| vbds.iter().find(|vbd| vbd.number == number));
+        let first =
+            found.next().ok_or_else(|| refuse(Reason::Malformed("the stub domain has no such disk in device/vbd")))?;
         if found.next().is_some() {
-            return Err(refuse(Reason::NotSupported(
-                "give hda and xvda (and so on) different letters in disk=[ ]",
-            )));
+            return Err(refuse(Reason::NotSupported("give hda and xvda (and so on) different letters in disk=[ ]")));
         }
         if first.media != self.media {
-            return Err(refuse(Reason::Malformed(
-                "the device-type of its device/vbd is another",
-            )));
+            return Err(refuse(Reason::Malformed("the device-type of its device/vbd is another")));
         }
         Ok(first)
     }

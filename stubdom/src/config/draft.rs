@@ -8,8 +8,8 @@ use super::properties::{Properties, number};
 use super::refusal::{Reason, Refusal};
 use super::table::{self, Effect};
 use super::{
-    Argument, BootDevice, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine,
-    Nic, Serial, Vcpus, Video, VideoKind,
+    Argument, BootDevice, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine, Nic, Serial, Vcpus,
+    Video, VideoKind,
 };
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -17,8 +17,7 @@ use alloc::vec::Vec;
 /// How an option is understood.
 pub(super) type Parse = fn(&mut Draft, &Argument<'_>) -> Result<(), Reason>;
 /// How a device is understood, given its name and what else is said of it.
-pub(super) type ParseDevice =
-    fn(&mut Draft, &Argument<'_>, String, Properties) -> Result<(), Reason>;
+pub(super) type ParseDevice = fn(&mut Draft, &Argument<'_>, String, Properties) -> Result<(), Reason>;
 
 /// The longest mask of virtual CPUs that libxl writes, in hexadecimal digits.
 const MAX_VCPU_MASK_DIGITS: usize = 256;
@@ -82,15 +81,9 @@ pub(super) fn read(contract: Contract, words: &[&str]) -> Result<Config, Refusal
     let mut draft = Draft::default();
     let mut words = words.iter();
     while let Some(option) = words.next() {
-        let line = table::options(contract)
-            .iter()
-            .find(|line| line.option == *option);
+        let line = table::options(contract).iter().find(|line| line.option == *option);
         let line = line.ok_or_else(|| Refusal::argument(option, Reason::Unknown))?;
-        let value = if line.value {
-            words.next().copied()
-        } else {
-            Some("")
-        };
+        let value = if line.value { words.next().copied() } else { Some("") };
         let value = value.ok_or_else(|| Refusal::argument(option, Reason::LacksValue))?;
         let argument = Argument { option, value };
         let refuse = |reason| Refusal::argument(&argument.text(), reason);
@@ -108,20 +101,13 @@ pub(super) fn read(contract: Contract, words: &[&str]) -> Result<Config, Refusal
 
 /// Sets what can be set once.
 fn once<T>(place: &mut Option<T>, value: T) -> Result<(), Reason> {
-    if place.replace(value).is_some() {
-        Err(Reason::Twice)
-    } else {
-        Ok(())
-    }
+    if place.replace(value).is_some() { Err(Reason::Twice) } else { Ok(()) }
 }
 
 impl Draft {
     /// Notes that the device model cannot do what `argument` says.
     fn refuse(&mut self, argument: &Argument<'_>, advice: &'static str) {
-        self.refused.push(Refusal::argument(
-            &argument.text(),
-            Reason::NotSupported(advice),
-        ));
+        self.refused.push(Refusal::argument(&argument.text(), Reason::NotSupported(advice)));
     }
 
     // The options, in the order of the tables.
@@ -130,9 +116,7 @@ impl Draft {
         /// `DOMID_FIRST_RESERVED` of Xen's public/xen.h.
         const FIRST_RESERVED: u16 = 0x7ff0;
         match number(argument.value)? {
-            0 | FIRST_RESERVED.. => {
-                Err(Reason::Malformed("this is no domain that a guest can have"))
-            }
+            0 | FIRST_RESERVED.. => Err(Reason::Malformed("this is no domain that a guest can have")),
             domain => once(&mut self.guest, domain),
         }
     }
@@ -148,10 +132,7 @@ impl Draft {
             "pc" => false,
             _ => return Err(Reason::Malformed("the machine is neither xenfv nor pc")),
         };
-        if properties
-            .take("accel")
-            .is_some_and(|accelerator| accelerator != "xen")
-        {
+        if properties.take("accel").is_some_and(|accelerator| accelerator != "xen") {
             return Err(Reason::Malformed("accel is not xen"));
         }
         // It leaves a description out of QEMU's migration stream.
@@ -162,14 +143,7 @@ impl Draft {
         if igd_passthrough {
             self.refuse(argument, table::PASSTHROUGH);
         }
-        once(
-            &mut self.machine,
-            Machine {
-                xen_platform,
-                max_ram_below_4g,
-                igd_passthrough,
-            },
-        )
+        once(&mut self.machine, Machine { xen_platform, max_ram_below_4g, igd_passthrough })
     }
 
     pub(super) fn memory(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
@@ -195,15 +169,10 @@ impl Draft {
         if digits.is_empty() || digits.len() > MAX_VCPU_MASK_DIGITS {
             return Err(Reason::Malformed("this is no mask of virtual CPUs"));
         }
-        let ones = digits.chars().try_fold(0_u32, |ones, digit| {
-            digit
-                .to_digit(16)
-                .map(|d| ones.saturating_add(d.count_ones()))
-        });
-        once(
-            &mut self.vcpus_online,
-            ones.ok_or(Reason::Malformed("this is no mask of virtual CPUs"))?,
-        )
+        let ones = digits
+            .chars()
+            .try_fold(0_u32, |ones, digit| digit.to_digit(16).map(|d| ones.saturating_add(d.count_ones())));
+        once(&mut self.vcpus_online, ones.ok_or(Reason::Malformed("this is no mask of virtual CPUs"))?)
     }
 
     pub(super) fn acpi(&mut self, _: &Argument<'_>) -> Result<(), Reason> {
@@ -221,8 +190,7 @@ impl Draft {
         properties.finish()?;
         let mut order = Vec::new();
         for letter in letters.chars() {
-            let device = BootDevice::from_letter(letter)
-                .ok_or(Reason::Malformed("boot devices are a, c, d and n"))?;
+            let device = BootDevice::from_letter(letter).ok_or(Reason::Malformed("boot devices are a, c, d and n"))?;
             if order.contains(&device) {
                 return Err(Reason::Malformed("a boot device is given twice"));
             }
@@ -242,41 +210,25 @@ impl Draft {
     /// qemu-xen: libxl writes the console that it connected, as Linux would call it.
     pub(super) fn serial_hvc(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
         let console = self.next_console()?;
-        let named = argument
-            .value
-            .strip_prefix("/dev/hvc")
-            .map(number::<u32>)
-            .transpose()?;
+        let named = argument.value.strip_prefix("/dev/hvc").map(number::<u32>).transpose()?;
         if named != Some(console) {
-            return Err(Reason::Malformed(
-                "serial ports are /dev/hvc3, /dev/hvc4 and so on, in this order",
-            ));
+            return Err(Reason::Malformed("serial ports are /dev/hvc3, /dev/hvc4 and so on, in this order"));
         }
-        self.serials.push(Serial {
-            console,
-            argument: argument.text(),
-        });
+        self.serials.push(Serial { console, argument: argument.text() });
         Ok(())
     }
 
     /// qemu-xen-traditional: libxl writes what is in xl.cfg, and connects the next console to it.
     pub(super) fn serial_next(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
         let console = self.next_console()?;
-        self.serials.push(Serial {
-            console,
-            argument: argument.text(),
-        });
+        self.serials.push(Serial { console, argument: argument.text() });
         Ok(())
     }
 
     pub(super) fn device(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
         let mut properties = Properties::parse(argument.value, Some("driver"))?;
         let driver = properties.need("driver")?;
-        match table::DEVICES
-            .iter()
-            .find(|line| line.driver == driver)
-            .map(|line| &line.effect)
-        {
+        match table::DEVICES.iter().find(|line| line.driver == driver).map(|line| &line.effect) {
             Some(Effect::Apply(parse)) => parse(self, argument, driver, properties),
             Some(Effect::Refuse(parse, advice)) => {
                 parse(self, argument, driver, properties)?;
@@ -312,10 +264,7 @@ impl Draft {
             });
             return Ok(());
         }
-        let image = properties
-            .take("file")
-            .map(|file| image(&file))
-            .transpose()?;
+        let image = properties.take("file").map(|file| image(&file)).transpose()?;
         let read_only = properties.take_switch("readonly")?.unwrap_or(false);
         let cache = match properties.take("cache").as_deref() {
             None | Some("writeback") => Cache::Writeback,
@@ -332,10 +281,7 @@ impl Draft {
             Some(_) => return Err(Reason::Malformed("there is no such discard mode")),
         };
         // Formats of disk images are the business of the backend: what we are given is blocks.
-        if properties
-            .take("format")
-            .is_some_and(|format| format != "host_device" && format != "raw")
-        {
+        if properties.take("format").is_some_and(|format| format != "host_device" && format != "raw") {
             return Err(Reason::Malformed("format is not host_device"));
         }
         let text = argument.text();
@@ -345,38 +291,18 @@ impl Draft {
                 if slot > 3 {
                     return Err(Reason::Malformed("index is not 0 to 3"));
                 }
-                if properties
-                    .take("media")
-                    .is_some_and(|media| media != "disk")
-                {
+                if properties.take("media").is_some_and(|media| media != "disk") {
                     return Err(Reason::Malformed("media is not disk"));
                 }
                 properties.finish()?;
                 let image = Some(image.ok_or(Reason::MissingProperty("file"))?);
                 let (slot, media, argument) = (Slot::Ide(slot), Media::Disk, text);
-                self.disks.push(Disk {
-                    slot,
-                    media,
-                    image,
-                    number: None,
-                    read_only,
-                    cache,
-                    discard,
-                    argument,
-                });
+                self.disks.push(Disk { slot, media, image, number: None, read_only, cache, discard, argument });
             }
             "none" => {
                 let id = properties.need("id")?;
                 properties.finish()?;
-                self.drives.push(Drive {
-                    id,
-                    image,
-                    read_only,
-                    cache,
-                    discard,
-                    colo: false,
-                    argument: text,
-                });
+                self.drives.push(Drive { id, image, read_only, cache, discard, colo: false, argument: text });
             }
             _ => return Err(Reason::Malformed("if is neither ide nor none")),
         }
@@ -392,12 +318,7 @@ impl Draft {
                 let vif = number(&properties.need("vlan")?)?;
                 let mac = mac(&properties.need("macaddr")?)?;
                 let model = properties.need("model")?;
-                self.nics.push(Nic {
-                    model,
-                    mac,
-                    vif,
-                    argument: argument.text(),
-                });
+                self.nics.push(Nic { model, mac, vif, argument: argument.text() });
                 self.refuse(argument, table::NIC);
             }
             "tap" => {
@@ -425,11 +346,7 @@ impl Draft {
     }
 
     pub(super) fn display(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
-        if argument.value == "none" {
-            Ok(())
-        } else {
-            Err(Reason::NotSupported("set sdl=0 and vnc=1 in xl.cfg"))
-        }
+        if argument.value == "none" { Ok(()) } else { Err(Reason::NotSupported("set sdl=0 and vnc=1 in xl.cfg")) }
     }
 
     pub(super) fn keymap(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
@@ -443,10 +360,7 @@ impl Draft {
     /// qemu-xen: libxl tells its framebuffer backend, not the stub domain.
     pub(super) fn vnc_only_none(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
         if argument.value != "none" {
-            self.refuse(
-                argument,
-                "set vnc=1 and vnclisten in xl.cfg, and leave out device_model_args",
-            );
+            self.refuse(argument, "set vnc=1 and vnclisten in xl.cfg, and leave out device_model_args");
         }
         self.vnc(argument)
     }
@@ -482,14 +396,12 @@ impl Draft {
     }
 
     pub(super) fn chardev(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
-        self.chardevs
-            .push(Properties::parse(argument.value, Some("backend"))?);
+        self.chardevs.push(Properties::parse(argument.value, Some("backend"))?);
         Ok(())
     }
 
     pub(super) fn object(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
-        self.objects
-            .push(Properties::parse(argument.value, Some("qom-type"))?);
+        self.objects.push(Properties::parse(argument.value, Some("qom-type"))?);
         Ok(())
     }
 
@@ -514,10 +426,7 @@ impl Draft {
     }
 
     pub(super) fn video_memory(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
-        once(
-            &mut self.old_video_memory,
-            (number(argument.value)?, argument.text()),
-        )
+        once(&mut self.old_video_memory, (number(argument.value)?, argument.text()))
     }
 
     // The devices, in the order of their table.
@@ -534,14 +443,7 @@ impl Draft {
             memory_mib = memory_mib.saturating_add(number(&properties.need(size)?)?);
         }
         properties.finish()?;
-        once(
-            &mut self.video,
-            Video {
-                kind,
-                memory_mib,
-                argument: argument.text(),
-            },
-        )
+        once(&mut self.video, Video { kind, memory_mib, argument: argument.text() })
     }
 
     pub(super) fn video_std(
@@ -568,12 +470,7 @@ impl Draft {
         _: String,
         properties: Properties,
     ) -> Result<(), Reason> {
-        self.video(
-            argument,
-            VideoKind::Qxl,
-            &["vram_size_mb", "ram_size_mb"],
-            properties,
-        )
+        self.video(argument, VideoKind::Qxl, &["vram_size_mb", "ram_size_mb"], properties)
     }
 
     pub(super) fn ahci_disk(
@@ -583,9 +480,7 @@ impl Draft {
         mut properties: Properties,
     ) -> Result<(), Reason> {
         let bus = properties.need("bus")?;
-        let port = bus
-            .strip_prefix("ahci0.")
-            .ok_or(Reason::Malformed("the bus is not a port of ahci0"))?;
+        let port = bus.strip_prefix("ahci0.").ok_or(Reason::Malformed("the bus is not a port of ahci0"))?;
         let slot = Slot::Ahci(number(port)?);
         properties.take("unit");
         self.socket(argument, slot, Media::Disk, properties)
@@ -597,10 +492,7 @@ impl Draft {
         _: String,
         mut properties: Properties,
     ) -> Result<(), Reason> {
-        let slot = match (
-            properties.need("bus")?.as_str(),
-            properties.need("unit")?.as_str(),
-        ) {
+        let slot = match (properties.need("bus")?.as_str(), properties.need("unit")?.as_str()) {
             ("ide.0", "0") => 0,
             ("ide.0", "1") => 1,
             ("ide.1", "0") => 2,
@@ -630,12 +522,7 @@ impl Draft {
     ) -> Result<(), Reason> {
         let drive = properties.need("drive")?;
         properties.finish()?;
-        self.sockets.push(Socket {
-            slot,
-            media,
-            drive,
-            argument: argument.text(),
-        });
+        self.sockets.push(Socket { slot, media, drive, argument: argument.text() });
         Ok(())
     }
 
@@ -646,28 +533,16 @@ impl Draft {
         mut properties: Properties,
     ) -> Result<(), Reason> {
         let netdev = properties.need("netdev")?;
-        let vif = netdev
-            .strip_prefix("net")
-            .ok_or(Reason::Malformed("netdev is not net0, net1 and so on"))?;
+        let vif = netdev.strip_prefix("net").ok_or(Reason::Malformed("netdev is not net0, net1 and so on"))?;
         let vif = number(vif)?;
         let mac = mac(&properties.need("mac")?)?;
         properties.take("id");
         properties.finish()?;
-        self.nics.push(Nic {
-            model,
-            mac,
-            vif,
-            argument: argument.text(),
-        });
+        self.nics.push(Nic { model, mac, vif, argument: argument.text() });
         Ok(())
     }
 
-    pub(super) fn other(
-        &mut self,
-        _: &Argument<'_>,
-        driver: String,
-        properties: Properties,
-    ) -> Result<(), Reason> {
+    pub(super) fn other(&mut self, _: &Argument<'_>, driver: String, properties: Properties) -> Result<(), Reason> {
         self.devices.push(Device { driver, properties });
         Ok(())
     }
@@ -686,10 +561,7 @@ impl Draft {
             Contract::QemuXen => self.machine.ok_or_else(|| missing("-machine", ""))?,
             Contract::Traditional => {
                 self.join_video();
-                Machine {
-                    xen_platform: true,
-                    ..Machine::default()
-                }
+                Machine { xen_platform: true, ..Machine::default() }
             }
         };
         let max = self.vcpus.unwrap_or(1);
@@ -699,10 +571,7 @@ impl Draft {
             name: self.name,
             machine,
             memory_mib: self.memory_mib,
-            vcpus: Vcpus {
-                online: self.vcpus_online.unwrap_or(max),
-                max,
-            },
+            vcpus: Vcpus { online: self.vcpus_online.unwrap_or(max), max },
             acpi: self.acpi.unwrap_or(acpi_by_default),
             keymap: self.keymap,
             boot: self.boot.unwrap_or_default(),
@@ -731,22 +600,14 @@ impl Draft {
             Some((None, _)) => {}
             Some((Some(kind), argument)) => {
                 let argument = if said.is_empty() { argument } else { said };
-                self.video = Some(Video {
-                    kind,
-                    memory_mib,
-                    argument,
-                });
+                self.video = Some(Video { kind, memory_mib, argument });
             }
             None => {
                 self.refused.push(Refusal::argument(
                     "-std-vga",
                     Reason::Missing("a Cirrus card is not supported: set vga=\"stdvga\" in xl.cfg"),
                 ));
-                self.video = Some(Video {
-                    kind: VideoKind::Cirrus,
-                    memory_mib,
-                    argument: said,
-                });
+                self.video = Some(Video { kind: VideoKind::Cirrus, memory_mib, argument: said });
             }
         }
     }
@@ -755,27 +616,17 @@ impl Draft {
     fn join_drives(&mut self) -> Result<(), Refusal> {
         for socket in core::mem::take(&mut self.sockets) {
             let refuse = |why| Refusal::argument(&socket.argument, Reason::Malformed(why));
-            let at = self
-                .drives
-                .iter()
-                .position(|drive| drive.id == socket.drive);
-            let drive = self
-                .drives
-                .swap_remove(at.ok_or_else(|| refuse("no -drive has this name"))?);
+            let at = self.drives.iter().position(|drive| drive.id == socket.drive);
+            let drive = self.drives.swap_remove(at.ok_or_else(|| refuse("no -drive has this name"))?);
             let number = match (socket.media, drive.id.strip_prefix("ide-").map(number)) {
                 (Media::Cdrom, Some(Ok(number))) => Some(number),
                 (Media::Cdrom, _) => {
-                    return Err(refuse(
-                        "the drive is not named after a virtual block device",
-                    ));
+                    return Err(refuse("the drive is not named after a virtual block device"));
                 }
                 (Media::Disk, _) => None,
             };
             if socket.media == Media::Disk && drive.image.is_none() && !drive.colo {
-                return Err(Refusal::argument(
-                    &drive.argument,
-                    Reason::MissingProperty("file"),
-                ));
+                return Err(Refusal::argument(&drive.argument, Reason::MissingProperty("file")));
             }
             self.disks.push(Disk {
                 slot: socket.slot,
@@ -789,18 +640,12 @@ impl Draft {
             });
         }
         if let Some(drive) = self.drives.iter().find(|drive| !drive.colo) {
-            return Err(Refusal::argument(
-                &drive.argument,
-                Reason::Malformed("no device uses this drive"),
-            ));
+            return Err(Refusal::argument(&drive.argument, Reason::Malformed("no device uses this drive")));
         }
         let mut taken = Vec::new();
         for disk in &self.disks {
             if taken.contains(&disk.slot) {
-                return Err(Refusal::argument(
-                    &disk.argument,
-                    Reason::Malformed("another drive is in the same place"),
-                ));
+                return Err(Refusal::argument(&disk.argument, Reason::Malformed("another drive is in the same place")));
             }
             taken.push(disk.slot);
         }
@@ -813,11 +658,9 @@ fn image(file: &str) -> Result<u32, Reason> {
     const WHY: Reason = Reason::Malformed("file is not /dev/xvda to /dev/xvdz");
     let mut letters = file.strip_prefix("/dev/xvd").ok_or(WHY)?.chars();
     match (letters.next(), letters.next()) {
-        (Some(letter @ 'a'..='z'), None) => ('a'..='z')
-            .zip(0..)
-            .find(|(known, _)| *known == letter)
-            .map(|(_, disk)| disk)
-            .ok_or(WHY),
+        (Some(letter @ 'a'..='z'), None) => {
+            ('a'..='z').zip(0..).find(|(known, _)| *known == letter).map(|(_, disk)| disk).ok_or(WHY)
+        }
         _ => Err(WHY),
     }
 }
@@ -834,9 +677,5 @@ fn mac(text: &str) -> Result<[u8; 6], Reason> {
             .ok_or(WHY)?;
         *byte = u8::from_str_radix(pair, 16).map_err(|_| WHY)?;
     }
-    if pairs.next().is_none() {
-        Ok(address)
-    } else {
-        Err(WHY)
-    }
+    if pairs.next().is_none() { Ok(address) } else { Err(WHY) }
 }

@@ -229,14 +229,8 @@ impl Config {
         match (dm_argv, dmargs) {
             (Some(entries), None) => Self::from_dm_argv(entries),
             (None, Some(text)) => Self::from_dmargs(text),
-            (None, None) => Err(Refusal::key(
-                "image/dm-argv",
-                Reason::Missing("and so is image/dmargs"),
-            )),
-            (Some(_), Some(_)) => Err(Refusal::key(
-                "image/dmargs",
-                Reason::Malformed("there is image/dm-argv too"),
-            )),
+            (None, None) => Err(Refusal::key("image/dm-argv", Reason::Missing("and so is image/dmargs"))),
+            (Some(_), Some(_)) => Err(Refusal::key("image/dmargs", Reason::Malformed("there is image/dm-argv too"))),
         }
     }
 
@@ -248,16 +242,10 @@ impl Config {
 
     /// Understands the arguments of qemu-xen-traditional: the value of `dmargs`.
     pub fn from_dmargs(text: &str) -> Result<Self, Refusal> {
-        let words: Vec<&str> = text
-            .split(' ')
-            .filter(|word| !word.is_empty())
-            .take(MAX_ARGUMENTS.saturating_add(1))
-            .collect();
+        let words: Vec<&str> =
+            text.split(' ').filter(|word| !word.is_empty()).take(MAX_ARGUMENTS.saturating_add(1)).collect();
         if words.len() > MAX_ARGUMENTS {
-            return Err(Refusal::key(
-                "image/dmargs",
-                Reason::Malformed("it has too many arguments"),
-            ));
+            return Err(Refusal::key("image/dmargs", Reason::Malformed("it has too many arguments")));
         }
         draft::read(Contract::Traditional, &words)
     }
@@ -268,9 +256,7 @@ impl Config {
         if properties::number::<u16>(target).map_err(refuse)? == self.guest {
             Ok(())
         } else {
-            Err(refuse(Reason::Malformed(
-                "the device-model arguments name another domain",
-            )))
+            Err(refuse(Reason::Malformed("the device-model arguments name another domain")))
         }
     }
 }
@@ -279,23 +265,14 @@ impl Config {
 fn in_order<K: AsRef<str>, V: AsRef<str>>(entries: &[(K, V)]) -> Result<Vec<&str>, Refusal> {
     let key = |name: &str| alloc::format!("image/dm-argv/{name}");
     if entries.len() > MAX_ARGUMENTS {
-        return Err(Refusal::key(
-            "image/dm-argv",
-            Reason::Malformed("it has too many arguments"),
-        ));
+        return Err(Refusal::key("image/dm-argv", Reason::Malformed("it has too many arguments")));
     }
     let mut numbered = Vec::with_capacity(entries.len());
     for (name, value) in entries {
         let name = name.as_ref();
-        let number = properties::number::<usize>(name)
-            .ok()
-            .filter(|number| alloc::format!("{number:03}") == name);
-        let number = number.ok_or_else(|| {
-            Refusal::key(
-                &key(name),
-                Reason::Malformed("its name is not the number of an argument"),
-            )
-        })?;
+        let number = properties::number::<usize>(name).ok().filter(|number| alloc::format!("{number:03}") == name);
+        let number = number
+            .ok_or_else(|| Refusal::key(&key(name), Reason::Malformed("its name is not the number of an argument")))?;
         numbered.push((number, value.as_ref()));
     }
     numbered.sort_by_key(|(number, _)| *number);
@@ -307,10 +284,7 @@ fn in_order<K: AsRef<str>, V: AsRef<str>>(entries: &[(K, V)]) -> Result<Vec<&str
             ));
         }
         if *number > expected {
-            return Err(Refusal::key(
-                &key(&alloc::format!("{expected:03}")),
-                Reason::Missing(""),
-            ));
+            return Err(Refusal::key(&key(&alloc::format!("{expected:03}")), Reason::Missing("")));
         }
     }
     Ok(numbered.into_iter().map(|(_, value)| value).collect())
@@ -340,10 +314,6 @@ pub(crate) struct Argument<'a> {
 impl Argument<'_> {
     /// The argument as a person would write it.
     fn text(&self) -> String {
-        if self.value.is_empty() {
-            self.option.to_string()
-        } else {
-            alloc::format!("{} {}", self.option, self.value)
-        }
+        if self.value.is_empty() { self.option.to_string() } else { alloc::format!("{} {}", self.option, self.value) }
     }
 }

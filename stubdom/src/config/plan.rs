@@ -96,16 +96,9 @@ impl Config {
             Contract::QemuXen => "-smp",
             Contract::Traditional => "-vcpus",
         };
-        let refuse = |why| {
-            Err(Refusal::argument(
-                &format!("{option} {}", self.vcpus.max),
-                Reason::Malformed(why),
-            ))
-        };
+        let refuse = |why| Err(Refusal::argument(&format!("{option} {}", self.vcpus.max), Reason::Malformed(why)));
         match self.vcpus {
-            Vcpus { max, .. } if max == 0 || max > MAX_VCPUS => {
-                refuse("a guest has 1 to 128 virtual CPUs")
-            }
+            Vcpus { max, .. } if max == 0 || max > MAX_VCPUS => refuse("a guest has 1 to 128 virtual CPUs"),
             Vcpus { online, max } if online == 0 || online > max => {
                 refuse("not more virtual CPUs can be online, and not fewer than 1")
             }
@@ -117,12 +110,7 @@ impl Config {
         let Some(video) = &self.video else {
             return Ok(None);
         };
-        let refuse = |advice| {
-            Err(Refusal::argument(
-                &video.argument,
-                Reason::NotSupported(advice),
-            ))
-        };
+        let refuse = |advice| Err(Refusal::argument(&video.argument, Reason::NotSupported(advice)));
         match (video.kind, video.memory_mib) {
             (VideoKind::Cirrus | VideoKind::Qxl, _) => refuse(table::STDVGA),
             (VideoKind::Std, mib) if mib > MAX_VIDEO_MIB || !mib.is_power_of_two() => {
@@ -139,24 +127,13 @@ impl Config {
                 Reason::NotSupported("a PC has four serial ports: shorten serial=[ ] in xl.cfg"),
             ));
         }
-        Ok((0_u8..)
-            .zip(&self.serials)
-            .map(|(port, serial)| SerialPlan {
-                port,
-                console: serial.console,
-            })
-            .collect())
+        Ok((0_u8..).zip(&self.serials).map(|(port, serial)| SerialPlan { port, console: serial.console }).collect())
     }
 
     /// qemu-xen: the drives that the arguments name.
     fn named_disks(&self, vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
         let plan = |disk: &super::Disk| {
-            let refuse = |advice| {
-                Err(Refusal::argument(
-                    &disk.argument,
-                    Reason::NotSupported(advice),
-                ))
-            };
+            let refuse = |advice| Err(Refusal::argument(&disk.argument, Reason::NotSupported(advice)));
             let slot = match (disk.slot, disk.media, disk.cache) {
                 (_, Media::Cdrom, _) => return refuse(table::CDROM),
                 (Slot::Ahci(_), _, _) => return refuse(table::AHCI),
@@ -167,11 +144,7 @@ impl Config {
                 (Slot::Ide(slot), Media::Disk, Cache::Writeback | Cache::None) => slot,
             };
             let vbd = disk.find(vbds)?;
-            Ok(DiskPlan {
-                slot,
-                vbd: vbd.number,
-                read_only: disk.read_only || vbd.read_only,
-            })
+            Ok(DiskPlan { slot, vbd: vbd.number, read_only: disk.read_only || vbd.read_only })
         };
         self.disks.iter().map(plan).collect()
     }
@@ -182,18 +155,10 @@ impl Config {
 fn stored_disks(vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
     let mut disks: Vec<DiskPlan> = Vec::new();
     for vbd in vbds {
-        let refuse = |advice| {
-            Err(Refusal::key(
-                &format!("device/vbd/{}", vbd.number),
-                Reason::NotSupported(advice),
-            ))
-        };
+        let refuse = |advice| Err(Refusal::key(&format!("device/vbd/{}", vbd.number), Reason::NotSupported(advice)));
         let slot = match Vdev::decode(vbd.number) {
             _ if vbd.media == Media::Cdrom => return refuse(table::CDROM),
-            Some(Vdev {
-                family: Family::Sd, ..
-            })
-            | None => {
+            Some(Vdev { family: Family::Sd, .. }) | None => {
                 return refuse(table::SCSI);
             }
             Some(Vdev { partition: 1.., .. }) => {
@@ -205,11 +170,7 @@ fn stored_disks(vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
         if disks.iter().any(|disk| disk.slot == slot) {
             return refuse("give hda and xvda (and so on) different letters in disk=[ ]");
         }
-        disks.push(DiskPlan {
-            slot,
-            vbd: vbd.number,
-            read_only: vbd.read_only,
-        });
+        disks.push(DiskPlan { slot, vbd: vbd.number, read_only: vbd.read_only });
     }
     Ok(disks)
 }

@@ -65,10 +65,7 @@ impl Properties {
     /// What `key` says, if it is there and was not taken out.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.entries
-            .iter()
-            .find(|(known, _)| known == key)
-            .map(|(_, value)| value.as_str())
+        self.entries.iter().find(|(known, _)| known == key).map(|(_, value)| value.as_str())
     }
 
     /// Takes out `key`.
@@ -111,6 +108,5 @@ pub(super) fn number<T: FromStr>(text: &str) -> Result<T, Reason> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(Reason::Malformed("a number is not made of digits alone"));
     }
-    text.parse()
-        .map_err(|_| Reason::Malformed("a number is too large"))
+    text.parse().map_err(|_| Reason::Malformed("a number is too large"))
 }

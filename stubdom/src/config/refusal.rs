@@ -53,18 +53,12 @@ pub enum Reason {
 impl Refusal {
     /// A refusal of the device-model argument `argument`.
     pub(super) fn argument(argument: &str, reason: Reason) -> Self {
-        Self {
-            subject: Subject::Argument(argument.into()),
-            reason,
-        }
+        Self { subject: Subject::Argument(argument.into()), reason }
     }
 
     /// A refusal of the xenstore key `key`.
     pub(super) fn key(key: &str, reason: Reason) -> Self {
-        Self {
-            subject: Subject::Key(key.into()),
-            reason,
-        }
+        Self { subject: Subject::Key(key.into()), reason }
     }
 }
 

@@ -31,46 +31,32 @@ pub(super) enum Effect<P> {
     /// It is understood and refused, with this advice.
     Refuse(P, &'static str),
     /// It says nothing to a device model in a stub domain. The text says why.
-    Ignore(
-        #[cfg_attr(not(test), expect(dead_code, reason = "it is there for the reader"))]
-        &'static str,
-    ),
+    Ignore(#[cfg_attr(not(test), expect(dead_code, reason = "it is there for the reader"))] &'static str),
 }
 use Effect::{Apply, Ignore, Refuse};
 
-pub(super) const CDROM: &str =
-    "CD drives are not supported yet: leave the cdrom out of disk=[ ] in xl.cfg";
+pub(super) const CDROM: &str = "CD drives are not supported yet: leave the cdrom out of disk=[ ] in xl.cfg";
 pub(super) const NIC: &str = "emulated network cards are not supported yet: write type=vif in vif=[ ] of xl.cfg (the guest then needs Xen's network driver), or vif=[ ]";
-const USB: &str =
-    "USB is not supported yet: set usb=0 and leave out usbdevice, usbversion and usbctrl in xl.cfg";
+const USB: &str = "USB is not supported yet: set usb=0 and leave out usbdevice, usbversion and usbctrl in xl.cfg";
 const SOUND: &str = "sound cards are not supported: leave out soundhw in xl.cfg";
-pub(super) const SCSI: &str = "SCSI disks are not supported: name the disk hda to hdd, or xvda to xvdd, in disk=[ ] of xl.cfg";
-pub(super) const AHCI: &str =
-    "AHCI is not supported: leave out hdtype, or set hdtype=\"ide\", in xl.cfg";
+pub(super) const SCSI: &str =
+    "SCSI disks are not supported: name the disk hda to hdd, or xvda to xvdd, in disk=[ ] of xl.cfg";
+pub(super) const AHCI: &str = "AHCI is not supported: leave out hdtype, or set hdtype=\"ide\", in xl.cfg";
 pub(super) const STDVGA: &str = "set vga=\"stdvga\" in xl.cfg";
 const SPICE: &str = "set spice=0 and vnc=1 in xl.cfg";
-const KERNEL: &str =
-    "leave out kernel, ramdisk and cmdline in xl.cfg: the guest boots from its disk";
+const KERNEL: &str = "leave out kernel, ramdisk and cmdline in xl.cfg: the guest boots from its disk";
 const RESTORE: &str = "a saved guest cannot be restored yet: start it anew with xl create";
 pub(super) const CHANNEL: &str = "leave out channel=[ ] and COLO options in xl.cfg";
 pub(super) const PASSTHROUGH: &str = "leave out pci=[ ] and gfx_passthru in xl.cfg";
 
 /// A line for an option that stands alone.
 const fn flag(option: &'static str, effect: Effect<Parse>) -> Line {
-    Line {
-        option,
-        value: false,
-        effect,
-    }
+    Line { option, value: false, effect }
 }
 
 /// A line for an option that a value follows.
 const fn with(option: &'static str, effect: Effect<Parse>) -> Line {
-    Line {
-        option,
-        value: true,
-        effect,
-    }
+    Line { option, value: true, effect }
 }
 
 /// A line for a device.
