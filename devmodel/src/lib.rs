@@ -51,6 +51,7 @@ pub mod piix3;
 pub mod pci;
 pub mod machine;
 pub mod bus;
+pub mod ps2;
 pub mod time;
 pub mod uart;
 pub mod xen_platform;
