@@ -333,13 +333,13 @@ impl<T> InFlight<T> {
 }
 
 /// A 32-bit quantity as an index; every target that we build for has at least 32-bit addresses.
-const fn widen(value: u32) -> usize {
+pub(crate) const fn widen(value: u32) -> usize {
     value as usize
 }
 
 /// A size within a ring as 32 bits. Rings are far smaller than 4 GiB.
 #[expect(clippy::cast_possible_truncation, reason = "the value is checked first")]
-const fn narrow(value: usize) -> u32 {
+pub(crate) const fn narrow(value: usize) -> u32 {
     if value > widen(u32::MAX) { u32::MAX } else { value as u32 }
 }
 

@@ -86,6 +86,11 @@ pub(crate) mod fake {
             Self(Rc::new(RefCell::new(vec![0; len])))
         }
 
+        /// Whether this is the same memory.
+        pub(crate) fn is(&self, other: &Self) -> bool {
+            Rc::ptr_eq(&self.0, &other.0)
+        }
+
         /// Bytes, as the peer sees them.
         pub(crate) fn bytes(&self, offset: usize, len: usize) -> Vec<u8> {
             self.0.borrow()[offset..offset + len].to_vec()
