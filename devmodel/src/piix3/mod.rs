@@ -2,4 +2,5 @@
 //!
 //! Interrupt controllers, timers and the real-time clock of the chip are the hypervisor's.
 
+pub mod ide;
 pub mod isa;

@@ -1,0 +1,459 @@
+//! IDE controller of the PIIX3, at 00:01.1: two channels with two drives each, at the ports that they always had.
+//!
+//! Each channel has a command block of eight ports (0x1f0 or 0x170), a control block of one (0x3f6 or 0x376), eight
+//! bus-master registers at BAR4, and one interrupt line (14 or 15).
+//!
+//! A write to the command block reaches both drives of a channel; the device register selects which of them answers.
+//! Where there is no drive, the status register reads as zero: a channel without any reads as zero throughout. A drive
+//! that works on a command ignores its command block, so that nothing changes under it.
+//!
+//! Source: Intel 82371FB/82371SB data sheet, section 2.4; ATA/ATAPI-6, chapters 7 (registers) and 9.11 (diagnostics).
+//! Not modelled: IDETIM (its bits are storage: the ports are decoded always, timings are what they are), native mode,
+//! ATAPI drives, overlapped and queued commands.
+//! Quirk: an 8-bit access to the data register moves a whole word, as on a real one.
+//! Invariant: `line` is what the channel's interrupt line was after the last access.
+
+mod bus_master;
+mod command;
+mod disk;
+mod identify;
+mod registers;
+#[cfg(test)]
+mod tests;
+
+use crate::access::Width;
+use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Level, Unmapped, Unplug};
+use crate::machine::DiskConfig;
+use crate::pci::config::{ConfigSpace, Identity, Region};
+use bus_master::{BusMaster, Effect};
+use command::Command;
+use disk::{AtaDisk, Wiring};
+use registers::Registers;
+
+/// Device control: nIEN, the interrupt line is let go.
+const CONTROL_NO_INTERRUPT: u8 = 1 << 1;
+/// Device control: SRST, both drives are held in reset.
+const CONTROL_RESET: u8 = 1 << 2;
+/// Device control: HOB, the deeper bytes of registers are read.
+const CONTROL_HIGH_ORDER: u8 = 1 << 7;
+/// Status while a drive is held in reset.
+const STATUS_BUSY: u8 = 1 << 7;
+
+/// Which base address the bus-master registers have.
+pub const BUS_MASTER_REGION: usize = 4;
+
+/// The IDE controller.
+#[derive(Clone, Debug)]
+pub struct Piix3Ide {
+    /// Configuration space.
+    pub config: ConfigSpace,
+    channels: [Channel; 2],
+}
+
+#[derive(Clone, Debug)]
+struct Channel {
+    units: [Unit; 2],
+    /// Drive 1 is selected.
+    drive_1: bool,
+    control: u8,
+    bus_master: BusMaster,
+    line: bool,
+}
+
+/// One place for a drive. The registers are there without one.
+#[derive(Clone, Debug)]
+struct Unit {
+    registers: Registers,
+    drive: Option<AtaDisk>,
+}
+
+impl Piix3Ide {
+    /// A controller with these disks: index is channel × 2 + unit.
+    #[must_use]
+    pub fn new(disks: [Option<DiskConfig>; 4]) -> Self {
+        let config = ConfigSpace::new(Identity {
+            vendor: 0x8086,
+            device: 0x7010,
+            revision: 0,
+            class: 0x01_01_80,
+            subsystem: (0x1af4, 0x1100),
+            multifunction: false,
+            interrupt_pin: 0,
+        })
+        .with_region(BUS_MASTER_REGION, Region::Ports { size: 16 })
+        // IDETIM of both channels, and SIDETIM.
+        .with_registers(0x40, &[0; 5], &[0xff; 5]);
+        let [a, b, c, d] = disks;
+        let mut ide = Self { config, channels: [Channel::new([a, b]), Channel::new([c, d])] };
+        ide.reset();
+        ide
+    }
+
+    /// Puts everything to its state at power on.
+    pub fn reset(&mut self) {
+        self.config.reset();
+        for channel in &mut self.channels {
+            channel.reset();
+        }
+    }
+
+    /// Reads the command block of a channel.
+    pub fn read_command<H: DiskHost + GuestMemory>(
+        &mut self,
+        host: &mut H,
+        channel: u8,
+        offset: u16,
+        width: Width,
+    ) -> u32 {
+        let (channel, masters_bus) = self.channel(channel);
+        if offset == 0 {
+            return channel.read_data(host, masters_bus, width);
+        }
+        let mut value = [0; 4];
+        for (lane, at) in value.iter_mut().zip(offset..).take(width.bytes()) {
+            *lane = channel.read_register(at);
+        }
+        u32::from_le_bytes(value)
+    }
+
+    /// Writes the command block of a channel.
+    pub fn write_command<H: DiskHost + GuestMemory>(
+        &mut self,
+        host: &mut H,
+        channel: u8,
+        offset: u16,
+        width: Width,
+        value: u32,
+    ) {
+        let (channel, masters_bus) = self.channel(channel);
+        if offset == 0 {
+            return channel.write_data(host, masters_bus, width, value);
+        }
+        for (byte, at) in value.to_le_bytes().into_iter().zip(offset..).take(width.bytes()) {
+            channel.write_register(host, masters_bus, at, byte);
+        }
+    }
+
+    /// Reads the control block of a channel: the alternate status, which takes no interrupt back.
+    #[must_use]
+    pub fn read_control(&mut self, channel: u8) -> u8 {
+        self.channel(channel).0.status()
+    }
+
+    /// Writes the control block of a channel: device control.
+    pub fn write_control(&mut self, channel: u8, value: u8) {
+        self.channel(channel).0.write_control(value);
+    }
+
+    /// Reads the bus-master registers.
+    #[must_use]
+    pub fn read_bus_master(&mut self, offset: u16, width: Width) -> u32 {
+        let (channel, _) = self.channel(u8::from(offset & 8 != 0));
+        channel.bus_master.read(offset & 7, width)
+    }
+
+    /// Writes the bus-master registers.
+    pub fn write_bus_master<H: DiskHost + GuestMemory>(&mut self, host: &mut H, offset: u16, width: Width, value: u32) {
+        let (channel, masters_bus) = self.channel(u8::from(offset & 8 != 0));
+        channel.write_bus_master(host, masters_bus, offset & 7, width, value);
+    }
+
+    /// Copies up to `len` bytes of the data register to guest memory, and returns how many there were.
+    pub fn read_data_to_guest<H: DiskHost + GuestMemory>(
+        &mut self,
+        host: &mut H,
+        channel: u8,
+        to: GuestAddr,
+        len: usize,
+    ) -> Result<usize, Unmapped> {
+        let (channel, masters_bus) = self.channel(channel);
+        let mut done = 0_usize;
+        while let Some((id, offset, available)) = channel.data(false).filter(|_| done < len) {
+            let piece = available.min(len.saturating_sub(done));
+            host.disk_buffer_to_guest(id, offset, at(to, done), piece)?;
+            channel.data_moved(host, masters_bus, piece);
+            done = done.saturating_add(piece);
+        }
+        Ok(done)
+    }
+
+    /// Copies up to `len` bytes of guest memory to the data register, and returns for how many there was room.
+    pub fn write_data_from_guest<H: DiskHost + GuestMemory>(
+        &mut self,
+        host: &mut H,
+        channel: u8,
+        from: GuestAddr,
+        len: usize,
+    ) -> Result<usize, Unmapped> {
+        let (channel, masters_bus) = self.channel(channel);
+        let mut done = 0_usize;
+        while let Some((id, offset, available)) = channel.data(true).filter(|_| done < len) {
+            let piece = available.min(len.saturating_sub(done));
+            host.disk_buffer_from_guest(id, offset, at(from, done), piece)?;
+            channel.data_moved(host, masters_bus, piece);
+            done = done.saturating_add(piece);
+        }
+        Ok(done)
+    }
+
+    /// An operation of a disk has ended.
+    pub fn complete<H: DiskHost + GuestMemory>(&mut self, host: &mut H, disk: DiskId, result: Result<(), DiskError>) {
+        let masters_bus = self.config.masters_bus();
+        for channel in &mut self.channels {
+            let Channel { units, bus_master, .. } = channel;
+            for Unit { registers, drive } in units {
+                if let Some(drive) = drive.as_mut().filter(|drive| drive.id() == disk) {
+                    drive.complete(result, &mut Wiring { registers, bus_master, masters_bus, host });
+                }
+            }
+            channel.settle();
+        }
+    }
+
+    /// Takes drives away, for good.
+    pub fn unplug(&mut self, what: Unplug) {
+        let kept = match what {
+            Unplug::IdeDisks => 0,
+            Unplug::AuxiliaryIdeDisks => 1,
+            Unplug::Nics => return,
+        };
+        for unit in self.channels.iter_mut().flat_map(|channel| &mut channel.units).skip(kept) {
+            unit.drive = None;
+            unit.reset_registers();
+        }
+        for channel in &mut self.channels {
+            channel.settle();
+        }
+    }
+
+    /// The level of a channel's interrupt line.
+    #[must_use]
+    pub fn irq_level(&self, channel: u8) -> Level {
+        let [first, second] = &self.channels;
+        if channel == 0 { first.line } else { second.line }.into()
+    }
+
+    fn channel(&mut self, channel: u8) -> (&mut Channel, bool) {
+        let masters_bus = self.config.masters_bus();
+        let [first, second] = &mut self.channels;
+        (if channel == 0 { first } else { second }, masters_bus)
+    }
+}
+
+impl Channel {
+    fn new([first, second]: [Option<DiskConfig>; 2]) -> Self {
+        let alone = first.is_none() || second.is_none();
+        let unit = |disk: Option<DiskConfig>, number| Unit {
+            registers: Registers::default(),
+            drive: disk.map(|disk| AtaDisk::new(disk, number, alone)),
+        };
+        Self {
+            units: [unit(first, 0), unit(second, 1)],
+            drive_1: false,
+            control: 0,
+            bus_master: BusMaster::default(),
+            line: false,
+        }
+    }
+
+    fn reset(&mut self) {
+        for unit in &mut self.units {
+            if let Some(drive) = &mut unit.drive {
+                drive.reset();
+            }
+            unit.registers = Registers::default();
+            unit.reset_registers();
+        }
+        self.drive_1 = false;
+        self.control = 0;
+        self.bus_master = BusMaster::default();
+        self.settle();
+    }
+
+    fn selected(&self) -> &Unit {
+        let [first, second] = &self.units;
+        if self.drive_1 { second } else { first }
+    }
+
+    fn selected_mut(&mut self) -> &mut Unit {
+        let [first, second] = &mut self.units;
+        if self.drive_1 { second } else { first }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.units.iter().all(|unit| unit.drive.is_none())
+    }
+
+    fn status(&self) -> u8 {
+        match &self.selected().drive {
+            Some(_) if self.control & CONTROL_RESET != 0 => STATUS_BUSY,
+            Some(drive) => drive.status(),
+            None => 0,
+        }
+    }
+
+    /// Brings the interrupt line in line with the drives, and latches a rising edge in the bus master.
+    fn settle(&mut self) {
+        let asked = self.selected().drive.as_ref().is_some_and(AtaDisk::interrupt);
+        let line = asked && self.control & CONTROL_NO_INTERRUPT == 0;
+        if line && !self.line {
+            self.bus_master.latch_interrupt();
+        }
+        self.line = line;
+    }
+
+    /// Reads a register other than data.
+    fn read_register(&mut self, offset: u16) -> u8 {
+        if offset != 7 {
+            let high_order = self.control & CONTROL_HIGH_ORDER != 0;
+            return if self.is_empty() { 0 } else { self.selected().registers.read(offset, high_order) };
+        }
+        let status = self.status();
+        if let Some(drive) = &mut self.selected_mut().drive {
+            drive.acknowledge();
+        }
+        self.settle();
+        status
+    }
+
+    /// Writes a register other than data.
+    fn write_register<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, offset: u16, value: u8) {
+        let occupied = self.selected().drive.as_ref().is_some_and(AtaDisk::is_occupied);
+        // A write to the command block brings the shallower bytes back into view.
+        self.control &= !CONTROL_HIGH_ORDER;
+        if occupied || self.control & CONTROL_RESET != 0 {
+            return;
+        }
+        if offset == 7 {
+            self.write_opcode(host, masters_bus, value);
+        } else {
+            for unit in &mut self.units {
+                unit.registers.write(offset, value);
+            }
+            self.drive_1 = self.units.iter().any(|unit| unit.registers.selects_drive_1());
+        }
+        self.settle();
+    }
+
+    fn write_opcode<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, opcode: u8) {
+        let command = Command::decode(opcode);
+        if command == Command::ExecuteDeviceDiagnostic {
+            return self.diagnose();
+        }
+        let Self { units: [first, second], bus_master, drive_1, .. } = self;
+        let Unit { registers, drive } = if *drive_1 { second } else { first };
+        if let Some(drive) = drive {
+            drive.command(command, &mut Wiring { registers, bus_master, masters_bus, host });
+        }
+    }
+
+    /// EXECUTE DEVICE DIAGNOSTIC: both drives execute it, whichever is selected, and drive 0 answers for both.
+    fn diagnose(&mut self) {
+        self.reset_drives();
+        if let [Unit { drive: Some(drive), .. }, _] = &mut self.units {
+            drive.raise_interrupt();
+        }
+    }
+
+    /// What a software reset does to the drives.
+    fn reset_drives(&mut self) {
+        for unit in &mut self.units {
+            if let Some(drive) = &mut unit.drive {
+                drive.software_reset();
+            }
+            // Drive 0 is selected after a reset.
+            unit.registers = Registers::default();
+            unit.reset_registers();
+        }
+        self.drive_1 = false;
+    }
+
+    fn write_control(&mut self, value: u8) {
+        let released = self.control & !value & CONTROL_RESET != 0;
+        let held = value & !self.control & CONTROL_RESET != 0;
+        self.control = value & (CONTROL_NO_INTERRUPT | CONTROL_RESET | CONTROL_HIGH_ORDER);
+        if held || released {
+            self.reset_drives();
+        }
+        self.settle();
+    }
+
+    fn write_bus_master<H: DiskHost + GuestMemory>(
+        &mut self,
+        host: &mut H,
+        masters_bus: bool,
+        offset: u16,
+        width: Width,
+        value: u32,
+    ) {
+        let effect = self.bus_master.write(offset, width, value);
+        let Self { units, bus_master, .. } = self;
+        for Unit { registers, drive } in units {
+            let Some(drive) = drive else { continue };
+            match effect {
+                Effect::Start => drive.run_bus_master(&mut Wiring { registers, bus_master, masters_bus, host }),
+                Effect::Stop => drive.bus_master_stopped(registers),
+                Effect::Nothing => {}
+            }
+        }
+        self.settle();
+    }
+
+    /// Disk, offset in its transfer buffer, and number of bytes that the data register moves now.
+    fn data(&self, to_disk: bool) -> Option<(DiskId, usize, usize)> {
+        if self.control & CONTROL_RESET != 0 {
+            return None;
+        }
+        let drive = self.selected().drive.as_ref()?;
+        let (offset, len) = drive.data(to_disk)?;
+        Some((drive.id(), offset, len))
+    }
+
+    fn data_moved<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, len: usize) {
+        let Self { units: [first, second], bus_master, drive_1, .. } = self;
+        let Unit { registers, drive } = if *drive_1 { second } else { first };
+        if let Some(drive) = drive {
+            drive.data_moved(len, &mut Wiring { registers, bus_master, masters_bus, host });
+        }
+        self.settle();
+    }
+
+    /// Reads the data register. Without data, it reads as zero.
+    fn read_data<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, width: Width) -> u32 {
+        let mut value = [0; 4];
+        let [first, second] = value.split_at_mut(2).into();
+        for half in [Some(first), (width == Width::Dword).then_some(second)].into_iter().flatten() {
+            if let Some((disk, offset, _)) = self.data(false) {
+                host.disk_buffer_read(disk, offset, half);
+                self.data_moved(host, masters_bus, half.len());
+            }
+        }
+        u32::from_le_bytes(value)
+    }
+
+    /// Writes the data register. Without a request for data, the write is dropped.
+    fn write_data<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, width: Width, value: u32) {
+        let words = if width == Width::Dword { 2 } else { 1 };
+        for half in value.to_le_bytes().chunks_exact(2).take(words) {
+            if let Some((disk, offset, _)) = self.data(true) {
+                host.disk_buffer_write(disk, offset, half);
+                self.data_moved(host, masters_bus, half.len());
+            }
+        }
+    }
+}
+
+impl Unit {
+    /// The registers after a reset. Where there is no drive they say so.
+    fn reset_registers(&mut self) {
+        match self.drive {
+            Some(_) => self.registers.set_signature(0x00, 0x00),
+            None => self.registers.set_signature(0xff, 0xff),
+        }
+    }
+}
+
+/// The address `offset` bytes after `addr`.
+fn at(addr: GuestAddr, offset: usize) -> GuestAddr {
+    GuestAddr(addr.0.wrapping_add(u64::try_from(offset).unwrap_or(0)))
+}
