@@ -65,13 +65,14 @@ fn vga_bar() -> Outcome {
     memory::write32(there, 0x0bad_cafe);
     vga.write32(0x10, old);
     ensure!(seen == (0x1234_5678, 0x9abc_def0), "content did not move: {seen:x?}");
-    ensure!(left == u32::MAX, "the old place reads {left:#x}");
+    // What nobody claims reads as all ones on a PC's bus and under Xen, and as zero under plain QEMU.
+    ensure!(left == u32::MAX || left == 0, "the old place reads {left:#x}");
     ensure!(memory::read32(base + far) == 0x0bad_cafe, "content did not move back");
     // Memory space off: nothing answers.
     vga.write16(4, command & !2);
     let hidden = memory::read32(base + far);
     vga.write16(4, command | 2);
-    ensure!(hidden == u32::MAX, "a card without memory space reads {hidden:#x}");
+    ensure!(hidden == u32::MAX || hidden == 0, "a card without memory space reads {hidden:#x}");
     ensure!(memory::read32(base + far) == 0x0bad_cafe, "content was lost");
     Ok(())
 }
