@@ -3,6 +3,7 @@
 
 mod debian;
 mod emulator;
+mod guest;
 mod image;
 mod initrd;
 mod packages;
@@ -53,6 +54,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
                 println!("{}", image::dom0(xen)?.disk.display());
             }
+            println!("{}", guest::disk()?.display());
         }
         Task::Shell(arguments) => return shell::run(&arguments),
     }

@@ -1,0 +1,158 @@
+//! The disk of the default guest: MBR, GRUB, a stock Debian kernel and a small userland, made of Debian packages.
+//!
+//! Layout: boot.img of GRUB with the partition table in sector 0, core.img of GRUB from sector 1, an ext4 partition from 1 MiB.
+//! Both files of GRUB expect each other just there, so nothing has to be patched and no loop device is needed.
+//!
+//! Source: GRUB 2.06, grub-core/boot/i386/pc/{boot,diskboot}.S for the default sectors; the partition table as in any MBR.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use tests::testbed::INITRD_INIT;
+
+use crate::debian::{self, Recipe};
+use crate::progress::Step;
+use crate::{initrd, paths};
+
+const PACKAGES: &str = "linux-image-amd64 sysvinit-core busybox-static kmod iproute2 pciutils grub-pc-bin";
+
+/// The emulated disk, the paravirtualised one, and under plain QEMU whatever is handy.
+const DRIVERS: &[&str] = &["ata_piix", "sd_mod", "xen_blkfront", "crc32c_generic", "ext4"];
+
+/// GRUB's modules that are in core.img; the others are on the disk.
+const GRUB_MODULES: &str = "biosdisk part_msdos ext2 normal configfile linux serial terminal boot echo test minicmd";
+
+/// Files of the project in the guest: path, whether it is a program, content.
+const FILES: &[(&str, bool, &str)] = &[
+    ("boot/grub/grub.cfg", false, include_str!("../../tests/testbed/grub.cfg")),
+    ("etc/inittab", false, include_str!("../../tests/testbed/guest-inittab")),
+    ("usr/sbin/guest-setup", true, include_str!("../../tests/testbed/guest-setup")),
+    ("usr/sbin/guest-shell", true, include_str!("../../tests/testbed/guest-shell")),
+    ("usr/sbin/guest-stop", true, include_str!("../../tests/testbed/guest-stop")),
+];
+
+const SECTOR: u64 = 512;
+/// Where the partition starts, in sectors.
+const PARTITION: u32 = 2048;
+
+/// Makes the disk unless it is there, and returns the raw image.
+pub(crate) fn disk() -> Result<PathBuf> {
+    let packages = PACKAGES.split_whitespace().map(str::to_owned).collect();
+    let recipe = Recipe { suite: "bookworm", packages, left_out: debian::LEFT_OUT };
+    let mut content = vec![GRUB_MODULES, INITRD_INIT];
+    content.extend(DRIVERS);
+    content.extend(FILES.iter().map(|(_, _, text)| *text));
+    let folder = debian::cached("guest", &recipe.key(&content)?, |folder| build(&recipe, folder))?;
+    Ok(folder.join("disk"))
+}
+
+fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
+    let logs = paths::logs("image");
+    fs::create_dir_all(&logs)?;
+    let log = logs.join("guest.log");
+    let step = Step::logged("Making the default guest's disk of Debian packages", &log);
+    let root = folder.join("root");
+    recipe.build(&root, &log)?;
+    for (path, is_program, text) in FILES {
+        let file = root.join(path);
+        fs::create_dir_all(file.parent().context("a file has a folder")?)?;
+        fs::write(&file, text)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(if *is_program { 0o755 } else { 0o644 }))?;
+    }
+    let mut initrd = initrd::drivers(&root, DRIVERS)?;
+    initrd.extend(initrd::scripts(&[("init", INITRD_INIT)])?);
+    fs::write(root.join("boot/initrd"), initrd)?;
+    fs::rename(initrd::kernel(&root)?, root.join("boot/vmlinuz"))?;
+    let (boot, core) = grub(&root)?;
+    let partition = folder.join("partition");
+    debian::make_disk(&root, &partition, "guest", 128)?;
+    assemble(&boot, &core, &partition, &folder.join("disk"))?;
+    fs::remove_file(&partition)?;
+    fs::remove_dir_all(&root)?;
+    step.done();
+    Ok(())
+}
+
+/// GRUB's boot.img and core.img, and its modules put on the disk. The guest's own GRUB makes them.
+fn grub(root: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
+    let installed = root.join("usr/lib/grub/i386-pc");
+    let modules = root.join("boot/grub/i386-pc");
+    fs::create_dir_all(&modules)?;
+    for entry in fs::read_dir(&installed)? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "mod" || extension == "lst") {
+            fs::copy(&file, modules.join(file.file_name().unwrap_or_default()))?;
+        }
+    }
+    let output = Command::new("chroot")
+        .arg(root)
+        .args(["grub-mkimage", "-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-o", "/boot/grub/core.img"])
+        .args(GRUB_MODULES.split_whitespace())
+        .output()
+        .context("cannot start chroot")?;
+    ensure!(output.status.success(), "grub-mkimage failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok((fs::read(installed.join("boot.img"))?, fs::read(root.join("boot/grub/core.img"))?))
+}
+
+/// Writes the raw image; parts of the partition that are zero stay holes.
+fn assemble(boot: &[u8], core: &[u8], partition: &Path, image: &Path) -> Result<()> {
+    let mut partition = File::open(partition)?;
+    let sectors = u32::try_from(partition.metadata()?.len() / SECTOR)?;
+    let mut disk = File::create(image)?;
+    disk.write_all(&boot_sector(boot, sectors)?)?;
+    let gap = u64::from(PARTITION - 1) * SECTOR;
+    ensure!(u64::try_from(core.len())? <= gap, "GRUB's core.img does not fit before the partition");
+    disk.write_all(core)?;
+    let start = u64::from(PARTITION) * SECTOR;
+    let mut block = vec![0; 64 * 1024];
+    let mut offset = 0;
+    loop {
+        let length = partition.read(&mut block)?;
+        if length == 0 {
+            break;
+        }
+        if block[..length].iter().any(|byte| *byte != 0) {
+            disk.seek(SeekFrom::Start(start + offset))?;
+            disk.write_all(&block[..length])?;
+        }
+        offset += u64::try_from(length)?;
+    }
+    disk.set_len(start + offset)?;
+    Ok(())
+}
+
+/// The boot code with a partition table of one active Linux partition.
+fn boot_sector(boot: &[u8], sectors: u32) -> Result<[u8; 512]> {
+    let mut sector = [0; 512];
+    ensure!(boot.len() == sector.len(), "GRUB's boot.img has {} bytes", boot.len());
+    sector.copy_from_slice(boot);
+    // Disk signature, then the table: flags, first sector as the unused maximum of CHS, type 0x83, last sector, start, count.
+    sector[0x1b8..0x1be].copy_from_slice(b"XEND\0\0");
+    sector[0x1be..0x1fe].fill(0);
+    sector[0x1be..0x1c6].copy_from_slice(&[0x80, 0xfe, 0xff, 0xff, 0x83, 0xfe, 0xff, 0xff]);
+    sector[0x1c6..0x1ca].copy_from_slice(&PARTITION.to_le_bytes());
+    sector[0x1ca..0x1ce].copy_from_slice(&sectors.to_le_bytes());
+    sector[0x1fe..].copy_from_slice(&[0x55, 0xaa]);
+    Ok(sector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_sector_keeps_the_code_and_has_one_partition() {
+        let sector = boot_sector(&[0x90; 512], 0x1234_5678).unwrap();
+        assert!(sector[..0x1b8].iter().all(|byte| *byte == 0x90));
+        assert_eq!(sector[0x1be], 0x80);
+        assert_eq!(sector[0x1c2], 0x83);
+        assert_eq!(sector[0x1c6..0x1ce], [0x00, 0x08, 0, 0, 0x78, 0x56, 0x34, 0x12]);
+        assert!(sector[0x1ce..0x1fe].iter().all(|byte| *byte == 0));
+        assert_eq!(sector[0x1fe..], [0x55, 0xaa]);
+        assert!(boot_sector(&[0; 511], 1).is_err());
+    }
+}
