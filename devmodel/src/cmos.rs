@@ -54,7 +54,8 @@ impl BootDevice {
 pub struct CmosConfig<'a> {
     /// Bytes of memory below 4 GiB.
     pub memory_below_4g: u64,
-    /// Bytes of memory above 4 GiB.
+    /// Bytes of memory above 4 GiB. Zero under Xen: SeaBIOS adds what it finds here to its memory map, and there has
+    /// the better one of hvmloader, which may have moved memory around.
     pub memory_above_4g: u64,
     /// Virtual CPUs.
     pub cpus: u16,

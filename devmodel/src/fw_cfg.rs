@@ -4,8 +4,10 @@
 //! its start. Items from 0x20 on are files; item 0x19 is the directory that names them.
 //!
 //! SeaBIOS looks for the device under Xen too (`qemu_cfg_init` does not ask what it runs on). When it finds one, it
-//! reads the file `bootorder`, which goes before the order in [`crate::cmos`], and it takes the memory above 4 GiB from
-//! CMOS. QEMU itself offers the device to a Xen guest only when it loads a kernel for it (`-kernel`).
+//! reads the file `bootorder`, which goes before the order in [`crate::cmos`]; it adds the memory above 4 GiB that CMOS
+//! tells of to its map; and it shows its boot menu, for which it waits 2.5 seconds, only when item 0x0e asks for it,
+//! whereas without the device it always does. QEMU itself offers the device to a Xen guest only when it loads a kernel
+//! for it (`-kernel`).
 //!
 //! Source: QEMU `docs/specs/fw_cfg.rst`; SeaBIOS `src/fw/paravirt.c`.
 //! Not modelled: the DMA interface (bit 1 of item 1 says so); writing to items, which QEMU does not allow through these
