@@ -17,10 +17,8 @@ impl Default for CommandLine {
     }
 }
 
-/// Words that are written for Linux stub domains and say nothing to us.
-///
-/// `console=hvc0 debug=1` is what one finds in guides for the Linux stub domain; `root=` belongs to its ramdisk.
-const IGNORED: &[&str] = &["console", "debug", "root", "ro", "rw", "quiet", "panic", "init"];
+/// Words that are written for Linux stub domains and say nothing to us: `console=hvc0 debug=1` is in use for them.
+const IGNORED: &[&str] = &["console", "debug"];
 
 impl CommandLine {
     /// Understands a command line: words separated by blanks.

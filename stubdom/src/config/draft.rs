@@ -8,11 +8,12 @@ use super::properties::{Properties, number};
 use super::refusal::{Reason, Refusal};
 use super::table::{self, Effect};
 use super::{
-    Argument, BootDevice, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine, Nic, Serial, Vcpus,
-    Video, VideoKind,
+    Argument, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine, Nic, Serial, Vcpus, Video,
+    VideoKind,
 };
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use devmodel::machine::BootOrder;
 
 /// How an option is understood.
 pub(super) type Parse = fn(&mut Draft, &Argument<'_>) -> Result<(), Reason>;
@@ -33,7 +34,7 @@ pub(super) struct Draft {
     vcpus_online: Option<u32>,
     acpi: Option<bool>,
     keymap: Option<String>,
-    boot: Option<Vec<BootDevice>>,
+    boot: Option<BootOrder>,
     video: Option<Video>,
     /// qemu-xen-traditional: the graphics card, or `None` for `-vga none`, and its memory, told separately.
     old_video: Option<(Option<VideoKind>, String)>,
@@ -188,14 +189,8 @@ impl Draft {
         let mut properties = Properties::parse(argument.value, Some("order"))?;
         let letters = properties.need("order")?;
         properties.finish()?;
-        let mut order = Vec::new();
-        for letter in letters.chars() {
-            let device = BootDevice::from_letter(letter).ok_or(Reason::Malformed("boot devices are a, c, d and n"))?;
-            if order.contains(&device) {
-                return Err(Reason::Malformed("a boot device is given twice"));
-            }
-            order.push(device);
-        }
+        let order = BootOrder::parse(&letters);
+        let order = order.ok_or(Reason::Malformed("boot devices are a, c, d and n, each once"))?;
         once(&mut self.boot, order)
     }
 

@@ -51,6 +51,7 @@ pub use refusal::{Reason, Refusal, Subject};
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use devmodel::machine::BootOrder;
 
 /// More arguments than the toolstack can write with 4 disks, 8 cards and everything else.
 const MAX_ARGUMENTS: usize = 1024;
@@ -87,7 +88,7 @@ pub struct Config {
     /// The keyboard layout of whoever shows the picture. Key codes reach us already translated.
     pub keymap: Option<String>,
     /// Where to boot from, in this order.
-    pub boot: Vec<BootDevice>,
+    pub boot: BootOrder,
     /// The graphics card, if there is one.
     pub video: Option<Video>,
     /// The serial ports from COM1 on.
@@ -139,19 +140,6 @@ pub struct Vcpus {
     pub online: u32,
     /// How many there can be.
     pub max: u32,
-}
-
-/// A kind of device to boot from: QEMU's letters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootDevice {
-    /// `a`: floppy.
-    Floppy,
-    /// `c`: the first hard disk.
-    Disk,
-    /// `d`: CD drive.
-    Cdrom,
-    /// `n`: network.
-    Network,
 }
 
 /// Graphics cards that libxl knows.
@@ -288,19 +276,6 @@ fn in_order<K: AsRef<str>, V: AsRef<str>>(entries: &[(K, V)]) -> Result<Vec<&str
         }
     }
     Ok(numbered.into_iter().map(|(_, value)| value).collect())
-}
-
-impl BootDevice {
-    /// The device that QEMU calls `letter`.
-    fn from_letter(letter: char) -> Option<Self> {
-        match letter {
-            'a' => Some(Self::Floppy),
-            'c' => Some(Self::Disk),
-            'd' => Some(Self::Cdrom),
-            'n' => Some(Self::Network),
-            _ => None,
-        }
-    }
 }
 
 /// An argument on its way through the table.

@@ -2,17 +2,20 @@
 
 use super::disk::{Cache, Family, Media, Slot, Vbd, Vdev};
 use super::refusal::{Reason, Refusal};
-use super::{BootDevice, Config, Contract, Vcpus, VideoKind, table};
+use super::{Config, Contract, Vcpus, VideoKind, table};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use devmodel::machine::BootOrder;
 
 /// COM1 to COM4.
 const MAX_SERIALS: usize = 4;
 /// `HVM_MAX_VCPUS` of Xen's public/hvm/hvm_info_table.h.
 const MAX_VCPUS: u32 = 128;
-/// The largest video memory that the VGA model has, in MiB.
-const MAX_VIDEO_MIB: u32 = 16;
+/// What physical addresses of 52 bits reach.
+const MAX_MEMORY_MIB: u64 = 1 << 32;
+/// The largest video memory that `devmodel::machine::VgaConfig` allows, in MiB.
+const MAX_VIDEO_MIB: u32 = 256;
 
 /// The machine that is going to be built. The device model can do all of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +24,8 @@ pub struct MachinePlan {
     pub guest: u16,
     /// The guest's name, for the log.
     pub name: Option<String>,
+    /// The guest's memory without its video memory, in MiB, at most 2³². qemu-xen-traditional is not told.
+    pub memory_mib: Option<u64>,
     /// Virtual CPUs; `max` is at least 1 and at most 128.
     pub vcpus: Vcpus,
     /// Whether there is ACPI power management.
@@ -28,7 +33,7 @@ pub struct MachinePlan {
     /// Whether the Xen platform device is there.
     pub xen_platform: bool,
     /// Where to boot from, in this order. What is not there is skipped by the firmware.
-    pub boot: Vec<BootDevice>,
+    pub boot: BootOrder,
     /// The standard VGA card, unless the guest has none.
     pub video: Option<VideoPlan>,
     /// The serial ports: at most 4, COM1 first.
@@ -40,7 +45,7 @@ pub struct MachinePlan {
 /// The standard VGA card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoPlan {
-    /// Its memory in MiB: a power of two, at most 16.
+    /// Its memory in MiB: a power of two, at most 256.
     pub memory_mib: u32,
 }
 
@@ -81,6 +86,7 @@ impl Config {
         Ok(MachinePlan {
             guest: self.guest,
             name: self.name.clone(),
+            memory_mib: self.planned_memory()?,
             vcpus: self.planned_vcpus()?,
             acpi: self.acpi,
             xen_platform: self.machine.xen_platform,
@@ -89,6 +95,16 @@ impl Config {
             serials: self.planned_serials()?,
             disks,
         })
+    }
+
+    fn planned_memory(&self) -> Result<Option<u64>, Refusal> {
+        match self.memory_mib {
+            Some(mib) if mib == 0 || mib > MAX_MEMORY_MIB => Err(Refusal::argument(
+                &format!("-m {mib}"),
+                Reason::Malformed("no guest has so much memory, or so little"),
+            )),
+            mib => Ok(mib),
+        }
     }
 
     fn planned_vcpus(&self) -> Result<Vcpus, Refusal> {
