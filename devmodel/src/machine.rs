@@ -16,17 +16,25 @@
 //!
 //! Invariant: what the host sees claimed follows from the fixed ranges and the base addresses alone.
 
-use crate::access::{IoPort, Width};
+use crate::access::{IoPort, Width, read_bytes, write_bytes};
 use crate::bus::{AddressMap, MemoryOwner, MemoryRange, PortOwner, PortRange};
+use crate::cmos::{BootDevice, Cmos, CmosConfig};
+use crate::debug_port::{self, DebugPort};
+use crate::fw_cfg::{self, FwCfg, FwCfgConfig};
 use crate::host::{
-    DiskError, DiskId, GuestAddr, Host, InputEvent, IsaIrq, Range, SerialId, ShutdownReason, Surface, Unmapped,
+    DiskError, DiskId, GuestAddr, Host, InputEvent, IsaIrq, Level, Range, SerialId, ShutdownReason, Surface, Unmapped,
 };
+use crate::pci::config::{self, Identity, Region};
 use crate::pci::i440fx::{self, ConfigAddress};
 use crate::pci::{ConfigSpace, Location};
+use crate::piix3::ide::{BUS_MASTER_REGION, Piix3Ide};
 use crate::piix3::isa;
 use crate::piix4_pm::{self, Piix4Pm};
+use crate::ps2::{self, I8042};
 use crate::reset::{self, ResetPorts};
 use crate::time::Instant;
+use crate::uart::{self, Uart16550};
+use crate::xen_platform::{self, XenPlatform};
 use alloc::vec::Vec;
 use heapless::String;
 
@@ -57,42 +65,26 @@ pub struct VgaConfig {
     pub rom: Vec<u8>,
 }
 
-/// A kind of device to boot from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BootDevice {
-    /// `a`.
-    Floppy,
-    /// `c`.
-    Disk,
-    /// `d`.
-    Cdrom,
-    /// `n`.
-    Network,
-}
-
 /// In which order devices are tried, first one first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BootOrder(pub heapless::Vec<BootDevice, 4>);
 
 impl BootOrder {
-    /// Reads the letters of `-boot order=`. `None`: a letter is unknown or comes twice.
+    /// Reads the letters of `-boot order=`, such as `cda`. `None`: a letter is unknown or comes twice.
     #[must_use]
     pub fn parse(letters: &str) -> Option<Self> {
-        let mut order = heapless::Vec::<_, 4>::new();
-        for letter in letters.chars() {
-            let device = match letter {
-                'a' => BootDevice::Floppy,
-                'c' => BootDevice::Disk,
-                'd' => BootDevice::Cdrom,
-                'n' => BootDevice::Network,
-                _ => return None,
-            };
-            if order.contains(&device) {
+        let mut order = Self::default();
+        for (index, letter) in letters.bytes().enumerate() {
+            let device = BootDevice::from_letter(letter)?;
+            if letters.bytes().take(index).any(|earlier| earlier == letter) {
                 return None;
             }
-            order.push(device).ok()?;
+            // `a` and `b` are both floppy drives.
+            if !order.0.contains(&device) {
+                order.0.push(device).ok()?;
+            }
         }
-        Some(Self(order))
+        Some(order)
     }
 }
 
@@ -115,6 +107,10 @@ pub struct MachineConfig {
     pub xen_platform: bool,
     /// There is power management.
     pub acpi: bool,
+    /// The machine's UUID, as firmware sees it.
+    pub uuid: [u8; 16],
+    /// The firmware's debug ports are there, and what it writes goes to the guest's log.
+    pub firmware_log: bool,
 }
 
 /// Why there can be no such machine.
@@ -146,7 +142,19 @@ impl core::fmt::Display for MachineError {
 enum Function {
     HostBridge,
     IsaBridge,
+    Ide,
     Pm,
+    XenPlatform,
+    Vga,
+}
+
+/// The graphics card, with what PCI adds to it.
+#[derive(Debug)]
+struct VgaCard {
+    config: ConfigSpace,
+    rom: Vec<u8>,
+    /// Where the host was told that the linear framebuffer is.
+    reported_aperture: Option<GuestAddr>,
 }
 
 /// The PC.
@@ -157,7 +165,15 @@ pub struct Machine {
     host_bridge: ConfigSpace,
     config_address: ConfigAddress,
     isa_bridge: ConfigSpace,
+    ide: Piix3Ide,
     pm: Option<Piix4Pm>,
+    xen_platform: Option<(ConfigSpace, XenPlatform)>,
+    vga: Option<VgaCard>,
+    i8042: I8042,
+    serial: heapless::Vec<Uart16550, 4>,
+    cmos: Cmos,
+    fw_cfg: FwCfg,
+    debug_port: DebugPort,
     reset_ports: ResetPorts,
     /// What the host was told of the PCI links.
     reported_routes: [Option<IsaIrq>; 4],
@@ -173,8 +189,16 @@ impl Machine {
         let mut place = |slot, function, what| functions.push((Location { slot, function }, what));
         place(0, 0, Function::HostBridge);
         place(1, 0, Function::IsaBridge);
+        place(1, 1, Function::Ide);
         if config.acpi {
             place(1, 3, Function::Pm);
+        }
+        let platform_slot = config.xen_platform.then_some(2);
+        if let Some(slot) = platform_slot {
+            place(slot, 0, Function::XenPlatform);
+        }
+        if config.vga.is_some() {
+            place(platform_slot.map_or(2, |_| 3), 0, Function::Vga);
         }
         Ok(Self {
             functions,
@@ -183,6 +207,14 @@ impl Machine {
             config_address: ConfigAddress::default(),
             isa_bridge: isa::isa_bridge(),
             pm: config.acpi.then(|| Piix4Pm::new(config.vcpus)),
+            xen_platform: config.xen_platform.then(|| (xen_platform_config(), XenPlatform::new())),
+            i8042: I8042::new(),
+            serial: (0..config.serial_ports).map(|port| Uart16550::new(SerialId(port))).collect(),
+            cmos: cmos(&config),
+            fw_cfg: fw_cfg(&config),
+            debug_port: DebugPort::default(),
+            ide: Piix3Ide::new(config.disks),
+            vga: config.vga.map(VgaCard::new),
             reset_ports: ResetPorts::default(),
             reported_routes: [None; 4],
             reported_lines: 0,
@@ -195,16 +227,35 @@ impl Machine {
         self.host_bridge.reset();
         self.config_address = ConfigAddress::default();
         self.isa_bridge.reset();
+        self.ide.reset();
         if let Some(pm) = &mut self.pm {
             pm.reset();
         }
+        if let Some((config, device)) = &mut self.xen_platform {
+            config.reset();
+            device.reset();
+        }
+        if let Some(vga) = &mut self.vga {
+            vga.config.reset();
+            vga.reported_aperture = None;
+            host.video_aperture(None);
+        }
+        self.i8042 = I8042::new();
+        for port in &mut self.serial {
+            port.reset();
+        }
+        self.fw_cfg.reset();
         self.reset_ports = ResetPorts::default();
         self.remap(host);
         for (link, reported) in (0..).zip(&mut self.reported_routes) {
             *reported = isa::link_route(&self.isa_bridge, link);
             host.pci_link_route(link, *reported);
         }
-        self.report_lines(host);
+        let lines = self.lines();
+        self.reported_lines = lines;
+        for irq in set_bits(self.owned_lines()) {
+            host.isa_irq(IsaIrq(irq), (lines >> irq & 1 != 0).into());
+        }
     }
 
     /// Reads a port.
@@ -220,7 +271,28 @@ impl Machine {
             return u32::from_le_bytes(value);
         }
         let value = match range.owner {
-            PortOwner::SystemControl => self.reset_ports.system_control().into(),
+            PortOwner::IdeCommand(channel) => self.ide.read_command(host, channel, offset, width),
+            PortOwner::IdeControl(channel) => self.ide.read_control(channel).into(),
+            PortOwner::IdeBusMaster => self.ide.read_bus_master(offset, width),
+            PortOwner::Serial(SerialId(id)) => match self.serial.get_mut(usize::from(id)) {
+                Some(serial) => low(read_bytes(offset, width, |at| serial.read(at))),
+                None => ones(width),
+            },
+            PortOwner::I8042 => self.i8042.read(port.0).into(),
+            PortOwner::Cmos => low(read_bytes(offset, width, |at| self.cmos.read(at))),
+            PortOwner::FwCfg => low(self.fw_cfg.read(offset, width)),
+            PortOwner::DebugPort => self.debug_port.read().into(),
+            PortOwner::XenPlatformFixed => {
+                self.xen_platform.as_ref().map_or(ones(width), |(_, device)| low(device.read_fixed(offset, width)))
+            }
+            PortOwner::XenPlatform => match &self.xen_platform {
+                Some((_, device)) => low(read_bytes(offset, width, |at| device.read_bar0(at))),
+                None => ones(width),
+            },
+            PortOwner::SystemControl => {
+                let a20 = if self.i8042.a20() { reset::FAST_A20 } else { 0 };
+                (self.reset_ports.system_control() | a20).into()
+            }
             PortOwner::ApmControl => self.pm.as_ref().map_or(ones(width), |pm| pm.read_apm(offset, width)),
             PortOwner::GeneralPurposeEvents => self.pm.as_ref().map_or(ones(width), |pm| pm.read_gpe(offset, width)),
             PortOwner::CpuHotPlug => self.pm.as_ref().map_or(ones(width), |pm| pm.read_cpus(offset, width)),
@@ -238,7 +310,7 @@ impl Machine {
                     None => ones(width),
                 }
             }
-            _ => ones(width),
+            PortOwner::Vga | PortOwner::Vbe => ones(width),
         };
         self.report_lines(host);
         value
@@ -256,7 +328,37 @@ impl Machine {
         }
         let byte = value.to_le_bytes()[0];
         match range.owner {
-            PortOwner::SystemControl => reset_if(host, self.reset_ports.write_system_control(byte)),
+            PortOwner::IdeCommand(channel) => self.ide.write_command(host, channel, offset, width, value),
+            PortOwner::IdeControl(channel) => self.ide.write_control(channel, byte),
+            PortOwner::IdeBusMaster => self.ide.write_bus_master(host, offset, width, value),
+            PortOwner::Serial(SerialId(id)) => {
+                if let Some(serial) = self.serial.get_mut(usize::from(id)) {
+                    write_bytes(offset, width, value.into(), |at, byte| serial.write(at, byte, host));
+                }
+            }
+            PortOwner::I8042 => match self.i8042.write(port.0, byte) {
+                ps2::Effect::Reset => host.shutdown(ShutdownReason::Reboot),
+                ps2::Effect::A20(_) | ps2::Effect::Nothing => {}
+            },
+            PortOwner::Cmos => write_bytes(offset, width, value.into(), |at, byte| self.cmos.write(at, byte)),
+            PortOwner::FwCfg => self.fw_cfg.write(offset, width, value.into()),
+            PortOwner::DebugPort => self.debug_port.write(byte, host),
+            PortOwner::XenPlatformFixed => {
+                if let Some((_, device)) = &mut self.xen_platform {
+                    let effect = device.write_fixed(offset, width, value.into(), host);
+                    self.unplug(host, effect);
+                }
+            }
+            PortOwner::XenPlatform => write_bytes(offset, width, value.into(), |at, byte| {
+                if let Some((_, device)) = &mut self.xen_platform {
+                    let effect = device.write_bar0(at, byte, host);
+                    self.unplug(host, effect);
+                }
+            }),
+            PortOwner::SystemControl => {
+                self.i8042.set_a20(byte & reset::FAST_A20 != 0);
+                reset_if(host, self.reset_ports.write_system_control(byte));
+            }
             PortOwner::ApmControl => {
                 if let Some(pm) = &mut self.pm {
                     pm.write_apm(offset, width, value);
@@ -283,7 +385,7 @@ impl Machine {
                     self.config_write(host, to.bus, to.slot, to.function, to.offset.into(), width, value);
                 }
             }
-            _ => {}
+            PortOwner::Vga | PortOwner::Vbe | PortOwner::CpuHotPlug | PortOwner::PciHotPlug => {}
         }
         self.report_lines(host);
     }
@@ -298,6 +400,16 @@ impl Machine {
         to: GuestAddr,
     ) -> Result<(), Unmapped> {
         let mut addr = to.0;
+        let mut count = count;
+        if let Some(channel) = self.ide_data_port(port, width) {
+            let asked = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(width.bytes());
+            let done = self.ide.read_data_to_guest(host, channel, to, asked);
+            self.report_lines(host);
+            // What is left over has no data: it goes on as single accesses do.
+            let done = done?;
+            addr = addr.wrapping_add(as_u64(done));
+            count = elements(asked.saturating_sub(done), width);
+        }
         for _ in 0..count {
             let value = self.port_read(host, port, width).to_le_bytes();
             host.write(GuestAddr(addr), value.get(..width.bytes()).unwrap_or(&value))?;
@@ -316,6 +428,15 @@ impl Machine {
         from: GuestAddr,
     ) -> Result<(), Unmapped> {
         let mut addr = from.0;
+        let mut count = count;
+        if let Some(channel) = self.ide_data_port(port, width) {
+            let asked = usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(width.bytes());
+            let done = self.ide.write_data_from_guest(host, channel, from, asked);
+            self.report_lines(host);
+            let done = done?;
+            addr = addr.wrapping_add(as_u64(done));
+            count = elements(asked.saturating_sub(done), width);
+        }
         for _ in 0..count {
             let mut value = [0; 4];
             let len = width.bytes().min(4);
@@ -377,7 +498,10 @@ impl Machine {
         let space = match function {
             Function::HostBridge => Some(&self.host_bridge),
             Function::IsaBridge => Some(&self.isa_bridge),
+            Function::Ide => Some(&self.ide.config),
             Function::Pm => self.pm.as_ref().map(|pm| &pm.config),
+            Function::XenPlatform => self.xen_platform.as_ref().map(|(config, _)| config),
+            Function::Vga => self.vga.as_ref().map(|vga| &vga.config),
         };
         space.map_or(ones(width), |space| space.read(offset, width))
     }
@@ -400,7 +524,10 @@ impl Machine {
         let space = match function {
             Function::HostBridge => Some(&mut self.host_bridge),
             Function::IsaBridge => Some(&mut self.isa_bridge),
+            Function::Ide => Some(&mut self.ide.config),
             Function::Pm => self.pm.as_mut().map(|pm| &mut pm.config),
+            Function::XenPlatform => self.xen_platform.as_mut().map(|(config, _)| config),
+            Function::Vga => self.vga.as_mut().map(|vga| &mut vga.config),
         };
         if let Some(space) = space {
             space.write(offset, width, value);
@@ -430,26 +557,28 @@ impl Machine {
 
     /// An operation of a disk has ended.
     pub fn disk_complete<H: Host>(&mut self, host: &mut H, disk: DiskId, result: Result<(), DiskError>) {
-        let _ = (disk, result);
+        self.ide.complete(host, disk, result);
         self.report_lines(host);
     }
 
     /// Bytes arrived at a serial port. Returns how many of them there was room for.
     pub fn serial_receive<H: Host>(&mut self, host: &mut H, port: SerialId, bytes: &[u8]) -> usize {
-        let _ = (port, bytes);
+        let taken = self.serial.get_mut(usize::from(port.0)).map_or(0, |serial| serial.receive(bytes));
         self.report_lines(host);
-        0
+        taken
     }
 
     /// A serial port that refused a byte takes more.
     pub fn serial_ready<H: Host>(&mut self, host: &mut H, port: SerialId) {
-        let _ = port;
+        if let Some(serial) = self.serial.get_mut(usize::from(port.0)) {
+            serial.ready(host);
+        }
         self.report_lines(host);
     }
 
     /// A person did something.
     pub fn input<H: Host>(&mut self, host: &mut H, event: InputEvent) {
-        let _ = event;
+        self.i8042.input(event);
         self.report_lines(host);
     }
 
@@ -486,15 +615,33 @@ impl Machine {
         if whole == 0 { (1, Width::Byte, owner) } else { (whole, width, owner) }
     }
 
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the devices are being added")]
     fn memory_read<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, width: Width, data: &mut [u8]) {
-        let _ = (host, owner, offset, width);
-        data.fill(0xff);
+        let Some(vga) = &mut self.vga else { return data.fill(0) };
+        match owner {
+            MemoryOwner::VgaFramebuffer => host.video_read(offset, data),
+            MemoryOwner::VgaRom => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                let rom = vga.rom.iter().copied().skip(from).chain(core::iter::repeat(0));
+                for (byte, new) in data.iter_mut().zip(rom) {
+                    *byte = new;
+                }
+            }
+            MemoryOwner::VgaLegacy | MemoryOwner::VgaRegisters => {
+                let _ = width;
+                data.fill(0xff);
+            }
+            MemoryOwner::XenPlatform => data.fill(0),
+        }
     }
 
-    #[expect(clippy::unused_self, clippy::needless_pass_by_ref_mut, reason = "the devices are being added")]
     fn memory_write<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, width: Width, data: &[u8]) {
-        let _ = (host, owner, offset, width, data);
+        match owner {
+            MemoryOwner::VgaFramebuffer => host.video_write(offset, data),
+            MemoryOwner::VgaLegacy | MemoryOwner::VgaRegisters => {
+                let _ = width;
+            }
+            MemoryOwner::VgaRom | MemoryOwner::XenPlatform => {}
+        }
     }
 
     /// Works out which ranges the base addresses decode, and reports what changed.
@@ -503,25 +650,141 @@ impl Machine {
         if let Some((first, last)) = self.pm.as_ref().and_then(Piix4Pm::block) {
             ports.push(PortRange { first, last, owner: PortOwner::PowerManagement });
         }
-        let memory = Vec::new();
+        if let Some((first, last)) = self.ide.config.decoded(BUS_MASTER_REGION) {
+            ports.extend(moved_ports(first, last, PortOwner::IdeBusMaster));
+        }
+        let mut memory = Vec::new();
+        if let Some((config, _)) = &self.xen_platform {
+            if let Some((first, last)) = config.decoded(0) {
+                ports.extend(moved_ports(first, last, PortOwner::XenPlatform));
+            }
+            if let Some((first, last)) = config.decoded(1) {
+                memory.push(moved_memory(first, last, MemoryOwner::XenPlatform));
+            }
+        }
+        if let Some(vga) = &mut self.vga {
+            let regions = [
+                (VgaCard::FRAMEBUFFER, MemoryOwner::VgaFramebuffer),
+                (VgaCard::REGISTERS, MemoryOwner::VgaRegisters),
+                (config::ROM, MemoryOwner::VgaRom),
+            ];
+            for (index, owner) in regions {
+                let range = vga.config.decoded(index);
+                memory.extend(range.map(|(first, last)| moved_memory(first, last, owner)));
+            }
+            let aperture = vga.config.decoded(VgaCard::FRAMEBUFFER).map(|(first, _)| GuestAddr(first.into()));
+            if aperture != vga.reported_aperture {
+                vga.reported_aperture = aperture;
+                host.video_aperture(aperture);
+            }
+        }
         self.map.set_moved(ports, memory, |range, claimed| host.claim(range, claimed));
     }
 
-    fn lines(&self) -> u16 {
-        0
+    /// The IDE channel whose data register is at `port`, for accesses that a data register takes as they are.
+    fn ide_data_port(&self, port: IoPort, width: Width) -> Option<u8> {
+        match self.map.port(port.0)? {
+            PortRange { first, owner: PortOwner::IdeCommand(channel), .. }
+                if first == port.0 && matches!(width, Width::Word | Width::Dword) =>
+            {
+                Some(channel)
+            }
+            _ => None,
+        }
     }
 
+    /// Takes away what a driver asked to take away.
+    fn unplug<H: Host>(&mut self, host: &mut H, effect: xen_platform::Effect) {
+        match effect {
+            xen_platform::Effect::Unplug(mask) => {
+                for what in mask.requests() {
+                    self.ide.unplug(what);
+                    host.unplug(what);
+                }
+            }
+            // Every driver is welcome.
+            xen_platform::Effect::Driver { .. } | xen_platform::Effect::Nothing => {}
+        }
+    }
+
+    /// The lines that devices of this machine drive, one bit each.
+    fn owned_lines(&self) -> u16 {
+        let serial = uart::COM.iter().take(self.serial.len()).map(|(_, irq)| *irq);
+        let others = [IRQ_KEYBOARD, IRQ_MOUSE, IRQ_IDE, IRQ_IDE.saturating_add(1)];
+        serial.chain(others).fold(0, |lines, irq| lines | line(irq, Level::High))
+    }
+
+    /// The levels of all lines, one bit each.
+    fn lines(&self) -> u16 {
+        let serial = self.serial.iter().zip(uart::COM);
+        let serial = serial.fold(0, |lines, (serial, (_, irq))| lines | line(irq, serial.irq_level()));
+        let ide = line(IRQ_IDE, self.ide.irq_level(0)) | line(IRQ_IDE.saturating_add(1), self.ide.irq_level(1));
+        let i8042 = line(IRQ_KEYBOARD, self.i8042.irq1_level()) | line(IRQ_MOUSE, self.i8042.irq12_level());
+        serial | ide | i8042
+    }
+
+    /// Reports the lines that changed. A byte that waits for the keyboard controller's output buffer follows after
+    /// the line was seen low, so that it has an edge of its own.
     fn report_lines<H: Host>(&mut self, host: &mut H) {
+        self.report_changed_lines(host);
+        if self.i8042.advance() {
+            self.report_changed_lines(host);
+        }
+    }
+
+    fn report_changed_lines<H: Host>(&mut self, host: &mut H) {
         let lines = self.lines();
         let changed = lines ^ self.reported_lines;
         if changed == 0 {
             return;
         }
         self.reported_lines = lines;
-        for irq in (0..16_u8).filter(|irq| changed >> irq & 1 != 0) {
+        for irq in set_bits(changed) {
             host.isa_irq(IsaIrq(irq), (lines >> irq & 1 != 0).into());
         }
     }
+}
+
+impl VgaCard {
+    /// Which base address the linear framebuffer has.
+    const FRAMEBUFFER: usize = 0;
+    /// Which base address the memory-mapped registers have.
+    const REGISTERS: usize = 2;
+
+    fn new(config: VgaConfig) -> Self {
+        let VgaConfig { memory_bytes, rom } = config;
+        let space = ConfigSpace::new(Identity {
+            vendor: 0x1234,
+            device: 0x1111,
+            revision: 2,
+            class: 0x03_00_00,
+            subsystem: (0x1af4, 0x1100),
+            multifunction: false,
+            interrupt_pin: 0,
+        })
+        .with_region(Self::FRAMEBUFFER, Region::Memory { size: memory_bytes, prefetchable: true })
+        .with_region(Self::REGISTERS, Region::Memory { size: 4096, prefetchable: false });
+        let space = match rom.len() {
+            0 => space,
+            _ => space.with_region(config::ROM, Region::Rom { size: 0x1_0000 }),
+        };
+        Self { config: space, rom, reported_aperture: None }
+    }
+}
+
+/// ISA line of the keyboard.
+const IRQ_KEYBOARD: u8 = 1;
+/// ISA line of the mouse.
+const IRQ_MOUSE: u8 = 12;
+/// ISA line of the first IDE channel; the second one has the next.
+const IRQ_IDE: u8 = 14;
+
+fn line(irq: u8, level: Level) -> u16 {
+    u16::from(level == Level::High) << (irq & 15)
+}
+
+fn set_bits(lines: u16) -> impl Iterator<Item = u8> {
+    (0..16_u8).filter(move |irq| lines >> irq & 1 != 0)
 }
 
 fn check(config: &MachineConfig) -> Result<(), MachineError> {
@@ -545,12 +808,86 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
     Ok(())
 }
 
+/// Memory below this address is RAM; what there is more begins at 4 GiB. As Xen's tools lay it out.
+const LOW_MEMORY_END: u64 = 0xf000_0000;
+
+fn cmos(config: &MachineConfig) -> Cmos {
+    let disk_sectors = |disk: &Option<DiskConfig>| disk.as_ref().map(|disk| disk.sectors);
+    let [a, b, c, d] = &config.disks;
+    Cmos::new(&CmosConfig {
+        memory_below_4g: config.ram_bytes.min(LOW_MEMORY_END),
+        memory_above_4g: config.ram_bytes.saturating_sub(LOW_MEMORY_END),
+        cpus: u16::try_from(config.vcpus).unwrap_or(u16::MAX),
+        boot_order: &config.boot_order.0,
+        ide_disk_sectors: [a, b, c, d].map(disk_sectors),
+    })
+}
+
+fn fw_cfg(config: &MachineConfig) -> FwCfg {
+    let mut paths = Vec::new();
+    for device in &config.boot_order.0 {
+        if *device == BootDevice::HardDisk {
+            let present = config.disks.iter().zip(0_u8..).filter(|(disk, _)| disk.is_some());
+            paths.extend(present.map(|(_, index)| fw_cfg::ide_path(index >> 1, index & 1)));
+        }
+    }
+    FwCfg::new(&FwCfgConfig {
+        memory: config.ram_bytes,
+        cpus: u16::try_from(config.vcpus).unwrap_or(u16::MAX),
+        boot_menu: false,
+        uuid: config.uuid,
+        boot_paths: &paths,
+    })
+}
+
+fn xen_platform_config() -> ConfigSpace {
+    let (class, subclass) = (u32::from(xen_platform::CLASS), u32::from(xen_platform::SUBCLASS));
+    ConfigSpace::new(Identity {
+        vendor: xen_platform::VENDOR_ID,
+        device: xen_platform::DEVICE_ID,
+        revision: xen_platform::REVISION,
+        class: class << 16 | subclass << 8,
+        subsystem: (xen_platform::VENDOR_ID, xen_platform::DEVICE_ID),
+        multifunction: false,
+        interrupt_pin: xen_platform::INTERRUPT_PIN,
+    })
+    .with_region(0, Region::Ports { size: xen_platform::BAR0_LEN })
+    .with_region(1, Region::Memory { size: xen_platform::BAR1_LEN, prefetchable: true })
+}
+
+fn moved_ports(first: u32, last: u32, owner: PortOwner) -> Option<PortRange> {
+    Some(PortRange { first: u16::try_from(first).ok()?, last: u16::try_from(last).ok()?, owner })
+}
+
+fn moved_memory(first: u32, last: u32, owner: MemoryOwner) -> MemoryRange {
+    MemoryRange { first: first.into(), last: last.into(), owner }
+}
+
 fn fixed_ports(config: &MachineConfig) -> Vec<PortRange> {
     let mut ports = Vec::new();
     let mut add = |first: u16, count: u16, owner| {
         ports.push(PortRange { first, last: first.saturating_add(count.saturating_sub(1)), owner });
     };
+    add(ps2::DATA_PORT, 1, PortOwner::I8042);
+    add(ps2::COMMAND_PORT, 1, PortOwner::I8042);
+    add(0x70, 2, PortOwner::Cmos);
     add(0x92, 1, PortOwner::SystemControl);
+    for (channel, command, control) in [(0, 0x1f0, 0x3f6), (1, 0x170, 0x376)] {
+        add(command, 8, PortOwner::IdeCommand(channel));
+        add(control, 1, PortOwner::IdeControl(channel));
+    }
+    for ((port, _), id) in uart::COM.into_iter().zip(0..config.serial_ports) {
+        add(port, uart::PORTS, PortOwner::Serial(SerialId(id)));
+    }
+    add(fw_cfg::FIRST_PORT, 2, PortOwner::FwCfg);
+    if config.firmware_log {
+        add(debug_port::FIRMWARE_PORT, 1, PortOwner::DebugPort);
+        add(debug_port::BOCHS_PORT, 1, PortOwner::DebugPort);
+    }
+    if config.xen_platform {
+        let count = xen_platform::FIXED_LAST.saturating_sub(xen_platform::FIXED_FIRST).saturating_add(1);
+        add(xen_platform::FIXED_FIRST, count, PortOwner::XenPlatformFixed);
+    }
     add(0xcf8, 4, PortOwner::PciConfigAddress);
     add(0xcfc, 4, PortOwner::PciConfigData);
     if config.acpi {
@@ -578,6 +915,17 @@ fn reset_if<H: Host>(host: &mut H, effect: reset::Effect) {
 /// Whether an access of `width` fits where `after` more bytes follow the first.
 fn fits(after: u16, width: Width) -> bool {
     width.bytes() <= usize::from(after).saturating_add(1)
+}
+
+/// The low half of what a device gave for a port access.
+fn low(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// How many elements of `width` there are in `bytes`, the last of which may be cut off.
+fn elements(bytes: usize, width: Width) -> u32 {
+    u32::try_from(bytes.div_ceil(width.bytes())).unwrap_or(u32::MAX)
 }
 
 /// What a port that nobody answers for reads as.

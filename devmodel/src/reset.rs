@@ -1,14 +1,15 @@
 //! The two ports through which software resets the machine: system control port A (0x92) and the reset control
 //! register (0xcf9).
 //!
-//! The A20 gate in port 0x92 is storage: the hypervisor's guests have all their address lines from the start.
+//! The A20 gate in port 0x92 is the keyboard controller's, and no more than storage: the hypervisor's guests have all
+//! their address lines from the start.
 //!
 //! Source: Intel 82371SB (PIIX3) data sheet, section 2.5.4 (RC register); IBM PS/2 technical reference for port 0x92.
 //! Not modelled: the watchdog and password lock bits of port 0x92, fixed disk activity lights. A soft and a hard reset
 //! both reset all of the machine.
 
 /// System control port A and the reset control register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResetPorts {
     system_control: u8,
     reset_control: u8,
@@ -17,7 +18,7 @@ pub struct ResetPorts {
 /// Port 0x92: alternate processor reset, on its rising edge.
 const FAST_INIT: u8 = 1 << 0;
 /// Port 0x92: address line 20 is passed on.
-const FAST_A20: u8 = 1 << 1;
+pub const FAST_A20: u8 = 1 << 1;
 /// Port 0xcf9, SRST: the reset is a hard one.
 const HARD_RESET: u8 = 1 << 1;
 /// Port 0xcf9, RCPU: resets.
@@ -33,14 +34,8 @@ pub enum Effect {
     Reset,
 }
 
-impl Default for ResetPorts {
-    fn default() -> Self {
-        Self { system_control: FAST_A20, reset_control: 0 }
-    }
-}
-
 impl ResetPorts {
-    /// Reads port 0x92.
+    /// Reads port 0x92, all but the A20 gate.
     #[must_use]
     pub const fn system_control(self) -> u8 {
         self.system_control
@@ -49,7 +44,7 @@ impl ResetPorts {
     /// Writes port 0x92.
     pub const fn write_system_control(&mut self, value: u8) -> Effect {
         let rising = value & !self.system_control & FAST_INIT;
-        self.system_control = value & (FAST_INIT | FAST_A20);
+        self.system_control = value & FAST_INIT;
         if rising == 0 { Effect::Nothing } else { Effect::Reset }
     }
 
