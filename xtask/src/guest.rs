@@ -11,8 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use ::tests::testbed::INITRD_INIT;
 use anyhow::{Context, Result, ensure};
-use tests::testbed::INITRD_INIT;
 
 use crate::debian::{self, Recipe};
 use crate::progress::Step;

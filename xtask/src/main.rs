@@ -1,7 +1,9 @@
 //! `cargo xtask`: builds, runs and tests everything. Each command sets up what it needs by itself.
 #![forbid(unsafe_code)]
 
+mod build;
 mod debian;
+mod elf;
 mod emulator;
 mod guest;
 mod image;
@@ -28,6 +30,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// Builds the images into target/images.
+    Build,
     /// Makes the disk images of the testbed and of the default guest.
     Image {
         /// The release of Xen, instead of all.
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<ExitCode> {
     match task {
+        Task::Build => drop(build::all()?),
         Task::Image { xen } => {
             for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
                 println!("{}", image::dom0(xen)?.disk.display());

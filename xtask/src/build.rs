@@ -1,0 +1,126 @@
+//! `cargo xtask build`: the images that users install and the test guests, linked, checked and packed.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::elf::{self, Kind};
+use crate::packages;
+use crate::paths;
+use crate::progress::Step;
+
+/// Rust's target with the standard library that every installation has. Its code is freestanding with these flags and the
+/// link arguments of the packages' own build scripts.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes']";
+
+/// The most that the packed device model may have.
+const LARGEST_IMAGE: usize = 512 * 1024;
+
+/// The files in `target/images`.
+pub(crate) struct Images {
+    /// The kernel of the stub domain: `stubdomain_kernel=`.
+    pub(crate) ioemu: PathBuf,
+    /// What `stubdomain_ramdisk=` is given, because toolstacks insist on a file; its content is not looked at.
+    pub(crate) ramdisk: PathBuf,
+    /// The test guest, an ELF file that suites make disks of.
+    pub(crate) guest: PathBuf,
+}
+
+/// Where the images are once they are built.
+pub(crate) fn images() -> Images {
+    let folder = paths::images();
+    Images {
+        ioemu: folder.join("ioemu-stubdom.gz"),
+        ramdisk: folder.join("ioemu-stubdom.ramdisk"),
+        guest: folder.join("guest.elf"),
+    }
+}
+
+/// Builds everything.
+pub(crate) fn all() -> Result<Images> {
+    packages::ensure_installed(packages::BUILD)?;
+    fs::create_dir_all(paths::images())?;
+    let images = images();
+    let step = Step::begin("Building the test guests");
+    let linked = link("guests", "guest")?;
+    verify(&linked, Kind::BareMachine)?;
+    write(&images.guest, &fs::read(&linked)?)?;
+    step.end(images.guest.display());
+
+    let step = Step::begin("Building the stub domain's image");
+    let linked = link("stubdom", "ioemu")?;
+    verify(&linked, Kind::ParavirtualKernel)?;
+    let packed = pack(&linked)?;
+    ensure!(
+        packed.len() <= LARGEST_IMAGE,
+        "the packed image has {} KiB, and may have {}",
+        packed.len() / 1024,
+        LARGEST_IMAGE / 1024
+    );
+    write(&images.ioemu, &packed)?;
+    // With its symbols, for the addresses that a panic prints.
+    write(&paths::images().join("ioemu-stubdom.elf"), &fs::read(&linked)?)?;
+    write(&images.ramdisk, b"The device model needs no ramdisk; toolstacks insist on a file.\n")?;
+    step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.ioemu.display()));
+    Ok(images)
+}
+
+/// Compiles and links one freestanding program, and returns its ELF file.
+fn link(package: &str, program: &str) -> Result<PathBuf> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(paths::target, PathBuf::from);
+    let output = Command::new(cargo())
+        .current_dir(paths::project())
+        .args(["build", "--quiet", "--release", "--package", package, "--bin", program, "--target", TARGET])
+        .arg("--config")
+        .arg(format!("target.{TARGET}.rustflags={FLAGS}"))
+        .arg("--target-dir")
+        .arg(&target)
+        .output()
+        .context("cannot start cargo")?;
+    let messages = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "building {program} failed:\n{messages}");
+    eprint!("{messages}");
+    Ok(target.join(TARGET).join("release").join(program))
+}
+
+/// The cargo that runs this.
+pub(crate) fn cargo() -> OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+fn verify(file: &Path, kind: Kind) -> Result<()> {
+    let problems = elf::check(&fs::read(file)?, kind)?;
+    if !problems.is_empty() {
+        let lines: Vec<_> = problems.iter().map(|problem| format!("  {problem}")).collect();
+        bail!("{} cannot be used:\n{}", file.display(), lines.join("\n"));
+    }
+    Ok(())
+}
+
+/// Strips and compresses. Xen's domain builders unpack gzip themselves.
+fn pack(linked: &Path) -> Result<Vec<u8>> {
+    let stripped = linked.with_extension("stripped");
+    let output = Command::new("strip").arg("-o").args([&stripped, linked]).output().context("cannot start strip")?;
+    ensure!(output.status.success(), "strip failed: {}", String::from_utf8_lossy(&output.stderr));
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    gzip.write_all(&fs::read(&stripped)?)?;
+    Ok(gzip.finish()?)
+}
+
+/// A file that is the same already is left alone, and nobody ever sees half of one.
+fn write(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let temporary = path.with_extension(format!("{}.new", std::process::id()));
+    fs::write(&temporary, content)?;
+    fs::rename(&temporary, path)?;
+    Ok(())
+}
