@@ -113,6 +113,11 @@ impl Keyboard {
         }
     }
 
+    /// The state after a self-test; the keys are where they are.
+    pub(super) fn after_reset(&self) -> Self {
+        Self { down: self.down, ..Self::new() }
+    }
+
     pub(super) const fn lamps(&self) -> u8 {
         self.lamps
     }
@@ -186,9 +191,7 @@ impl Keyboard {
             0xfb..=0xfd => self.acknowledge_and_await(Awaits::Keys(behaviour(command))),
             0xfe => self.answer(self.last_sent),
             0xff => {
-                let down = self.down;
-                *self = Self::new();
-                self.down = down;
+                *self = self.after_reset();
                 self.answer(ACKNOWLEDGE);
                 self.answer(SELF_TEST_PASSED);
             }

@@ -153,6 +153,12 @@ impl I8042 {
         }
     }
 
+    /// The state after a reset of the machine. Which keys and buttons a person holds down does not change.
+    pub fn reset(&mut self) {
+        let Self { keyboard, mouse, .. } = core::mem::take(self);
+        (self.keyboard, self.mouse) = (keyboard.after_reset(), mouse.after_reset());
+    }
+
     /// Reads data or status. `port` may be the port or its offset: the chip decodes address line 2 alone.
     ///
     /// After a read of data the output buffer is empty until [`Self::advance`].

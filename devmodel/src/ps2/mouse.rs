@@ -128,6 +128,11 @@ impl Mouse {
         }
     }
 
+    /// The state after power on; the buttons and the screen are as they are.
+    pub(super) fn after_reset(&self) -> Self {
+        Self { screen: self.screen, position: self.position, buttons: self.buttons, ..Self::new() }
+    }
+
     pub(super) const fn screen_resized(&mut self, width: u32, height: u32) {
         self.screen = (width, height);
         self.position = None;

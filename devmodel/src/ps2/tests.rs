@@ -501,6 +501,21 @@ fn a_mouse_that_does_not_report_forgets_movements() {
 }
 
 #[test]
+fn a_reset_of_the_machine_forgets_everything_but_what_is_held_down() {
+    let mut machine = Machine::with_mouse();
+    machine.mouse(&[0xf3, 200, 0xf3, 100, 0xf3, 80]);
+    machine.key(30, true);
+    machine.button(0x110, true);
+    machine.i8042.reset();
+    assert_eq!(machine.status(), 0x18);
+    assert_eq!(machine.mouse(&[0xf2, 0xf4]), [0xfa, 0x00, 0xfa]);
+    machine.key(30, false);
+    assert_eq!(machine.drain(), [0xf0, 0x1c]);
+    machine.motion(1, 0, 0);
+    assert_eq!(machine.drain(), [0x09, 1, 0]);
+}
+
+#[test]
 fn any_accesses_and_events_leave_the_queues_bounded() {
     let mut machine = Machine::default();
     let mut state = 0xda94_2042_e4dd_58b5_u64;
