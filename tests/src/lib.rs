@@ -1,4 +1,6 @@
 //! Whole-system suites on a real Xen, and the framework that they are written with.
 #![forbid(unsafe_code)]
 
+pub mod guest_image;
+pub mod guest_screen;
 pub mod testbed;

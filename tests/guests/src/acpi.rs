@@ -20,7 +20,9 @@ impl<T: Fn(u64) -> u8> ReadByte for T {}
 
 /// Looks for the tables where a PC's BIOS puts them. `None`: something is missing or does not add up.
 pub fn find_power_off(read: &impl ReadByte) -> Option<PowerOff> {
-    let root = (0xe_0000..0x10_0000_u64).step_by(16).find(|&at| matches(read, at, b"RSD PTR ") && sums_to_zero(read, at, 20))?;
+    let root = (0xe_0000..0x10_0000_u64)
+        .step_by(16)
+        .find(|&at| matches(read, at, b"RSD PTR ") && sums_to_zero(read, at, 20))?;
     let rsdt = u64::from(read_u32(read, root + 16));
     let fadt = find_table(read, rsdt, *b"FACP")?;
     let dsdt = u64::from(read_u32(read, fadt + 40));
@@ -35,13 +37,17 @@ pub fn find_power_off(read: &impl ReadByte) -> Option<PowerOff> {
 /// The table with this signature that an RSDT names.
 fn find_table(read: &impl ReadByte, rsdt: u64, signature: [u8; 4]) -> Option<u64> {
     let length = table_length(read, rsdt, *b"RSDT")?;
-    (36..length.saturating_sub(3)).step_by(4).map(|at| u64::from(read_u32(read, rsdt + at))).find(|&table| matches(read, table, &signature))
+    (36..length.saturating_sub(3))
+        .step_by(4)
+        .map(|at| u64::from(read_u32(read, rsdt + at)))
+        .find(|&table| matches(read, table, &signature))
 }
 
 /// SLP_TYPa: the first element of the package named `_S5_`.
 fn find_s5(read: &impl ReadByte, dsdt: u64) -> Option<u8> {
     let length = table_length(read, dsdt, *b"DSDT")?;
-    let name = (dsdt + 36..dsdt + length.saturating_sub(8)).find(|&at| matches(read, at, b"_S5_") && read(at + 4) == 0x12)?;
+    let name =
+        (dsdt + 36..dsdt + length.saturating_sub(8)).find(|&at| matches(read, at, b"_S5_") && read(at + 4) == 0x12)?;
     // PkgLength: bits 7:6 of its first byte count the bytes that follow. Then the number of elements.
     let following = u64::from(read(name + 5) >> 6);
     let element = name + 5 + 1 + following + 1;
@@ -73,8 +79,8 @@ fn read_u32(read: &impl ReadByte, at: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::vec::Vec;
     use std::vec;
+    use std::vec::Vec;
 
     const BASE: u64 = 0xf_0000;
 
@@ -100,7 +106,9 @@ mod tests {
     }
 
     fn find(memory: &[u8]) -> Option<PowerOff> {
-        find_power_off(&|at: u64| at.checked_sub(BASE).and_then(|at| memory.get(usize::try_from(at).ok()?)).copied().unwrap_or(0xff))
+        find_power_off(&|at: u64| {
+            at.checked_sub(BASE).and_then(|at| memory.get(usize::try_from(at).ok()?)).copied().unwrap_or(0xff)
+        })
     }
 
     #[test]

@@ -20,7 +20,10 @@ impl<'a> CommandLine<'a> {
     /// The value of the first word with this key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a str> {
-        self.text.split_ascii_whitespace().filter_map(|word| word.split_once('=')).find_map(|(found, value)| (found == key).then_some(value))
+        self.text
+            .split_ascii_whitespace()
+            .filter_map(|word| word.split_once('='))
+            .find_map(|(found, value)| (found == key).then_some(value))
     }
 
     /// The number with this key, decimal or with `0x` in front; `default` where there is none.

@@ -10,8 +10,6 @@ use guests::layout::TRANSFER_BASE;
 
 /// Status: the device is busy.
 pub(crate) const BSY: u8 = 1 << 7;
-/// Status: the device is ready.
-pub(crate) const DRDY: u8 = 1 << 6;
 /// Status: a write fault.
 pub(crate) const DF: u8 = 1 << 5;
 /// Status: the device asks for data.
@@ -208,7 +206,8 @@ impl Drive {
         self.channel.wait_not_busy()
     }
 
-    /// Whether there is an ATA drive: its signature after a reset, and a status that is not a floating bus.
+    /// Whether there is an ATA drive: registers that keep what is written, and an answer to IDENTIFY DEVICE, which
+    /// CD drives refuse.
     pub(crate) fn is_present(&self) -> bool {
         if self.select().is_err() {
             return false;
@@ -217,7 +216,7 @@ impl Drive {
             port::out8(self.channel.block + 2, value);
             port::in8(self.channel.block + 2) == value
         };
-        probe(0x55) && probe(0xaa) && self.channel.alternate_status() & DRDY != 0
+        probe(0x55) && probe(0xaa) && self.identify().is_ok()
     }
 
     /// Writes the registers of a command, the command last.

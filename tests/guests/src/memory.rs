@@ -18,7 +18,10 @@ fn check(address: u64, length: usize) -> usize {
     let end = address.checked_add(length as u64).expect("an address beyond the end");
     let program_end = (&raw const crate::boot::__memory_end).addr() as u64;
     let clear_of = |first: u64, last: u64| end <= first || address >= last;
-    assert!(end <= MAPPED_END && clear_of(0x1000, 0x8_0000) && clear_of(0x10_0000, program_end), "{address:#x} is not for devices");
+    assert!(
+        end <= MAPPED_END && clear_of(0x1000, 0x8_0000) && clear_of(0x10_0000, program_end),
+        "{address:#x} is not for devices"
+    );
     usize::try_from(address).expect("addresses have 64 bits")
 }
 
@@ -80,19 +83,25 @@ pub(crate) fn write64(address: u64, value: u64) {
 pub(crate) fn copy_from(address: u64, data: &mut [u8]) {
     let source = with_exposed_provenance::<u8>(check(address, data.len()));
     // SAFETY: `data` is ours, the source is mapped and apart from it.
-    unsafe { asm!("rep movsb", inout("rsi") source => _, inout("rdi") data.as_mut_ptr() => _, inout("rcx") data.len() => _, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rep movsb", inout("rsi") source => _, inout("rdi") data.as_mut_ptr() => _, inout("rcx") data.len() => _, options(nostack, preserves_flags))
+    };
 }
 
 /// Copies into physical memory, by one string instruction.
 pub(crate) fn copy_to(address: u64, data: &[u8]) {
     let target = with_exposed_provenance_mut::<u8>(check(address, data.len()));
     // SAFETY: `data` is ours, the target is mapped and apart from it.
-    unsafe { asm!("rep movsb", inout("rsi") data.as_ptr() => _, inout("rdi") target => _, inout("rcx") data.len() => _, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rep movsb", inout("rsi") data.as_ptr() => _, inout("rdi") target => _, inout("rcx") data.len() => _, options(nostack, preserves_flags))
+    };
 }
 
 /// Fills physical memory, by one string instruction.
 pub(crate) fn fill(address: u64, value: u8, length: usize) {
     let target = with_exposed_provenance_mut::<u8>(check(address, length));
     // SAFETY: the target is mapped and no memory of the program's.
-    unsafe { asm!("rep stosb", inout("rdi") target => _, inout("rcx") length => _, in("al") value, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rep stosb", inout("rdi") target => _, inout("rcx") length => _, in("al") value, options(nostack, preserves_flags))
+    };
 }

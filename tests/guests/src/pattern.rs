@@ -40,8 +40,9 @@ pub const GLYPH: [u8; 16] =
 #[must_use]
 pub fn text_cell(row: u16, column: u16) -> (u8, u8) {
     let cell = row.wrapping_mul(TEXT_COLUMNS).wrapping_add(column);
-    let [character, _] = cell.to_le_bytes();
-    let [attribute, _] = cell.wrapping_mul(7).wrapping_add(row).to_le_bytes();
+    // Characters repeat every 256 cells, each time with another attribute.
+    let [character, round] = cell.to_le_bytes();
+    let attribute = character.wrapping_mul(7).wrapping_add(round.wrapping_mul(37));
     (character, attribute)
 }
 

@@ -50,23 +50,31 @@ pub(crate) fn out32(port: u16, value: u32) {
 /// Fills `data` with words of a port, by one string instruction. An odd last byte stays as it is.
 pub(crate) fn in16_string(port: u16, data: &mut [u8]) {
     // SAFETY: the instruction writes `len / 2` words, all within `data`; the direction flag is clear by the ABI.
-    unsafe { asm!("rep insw", in("dx") port, inout("rdi") data.as_mut_ptr() => _, inout("rcx") data.len() / 2 => _, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rep insw", in("dx") port, inout("rdi") data.as_mut_ptr() => _, inout("rcx") data.len() / 2 => _, options(nostack, preserves_flags))
+    };
 }
 
 /// Fills `data` with double words of a port, by one string instruction. Last bytes that make none stay as they are.
 pub(crate) fn in32_string(port: u16, data: &mut [u8]) {
     // SAFETY: the instruction writes `len / 4` double words, all within `data`.
-    unsafe { asm!("rep insd", in("dx") port, inout("rdi") data.as_mut_ptr() => _, inout("rcx") data.len() / 4 => _, options(nostack, preserves_flags)) };
+    unsafe {
+        asm!("rep insd", in("dx") port, inout("rdi") data.as_mut_ptr() => _, inout("rcx") data.len() / 4 => _, options(nostack, preserves_flags))
+    };
 }
 
 /// Writes the words of `data` to a port, by one string instruction.
 pub(crate) fn out16_string(port: u16, data: &[u8]) {
     // SAFETY: the instruction reads `len / 2` words, all within `data`.
-    unsafe { asm!("rep outsw", in("dx") port, inout("rsi") data.as_ptr() => _, inout("rcx") data.len() / 2 => _, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        asm!("rep outsw", in("dx") port, inout("rsi") data.as_ptr() => _, inout("rcx") data.len() / 2 => _, options(nostack, preserves_flags, readonly))
+    };
 }
 
 /// Writes the double words of `data` to a port, by one string instruction.
 pub(crate) fn out32_string(port: u16, data: &[u8]) {
     // SAFETY: the instruction reads `len / 4` double words, all within `data`.
-    unsafe { asm!("rep outsd", in("dx") port, inout("rsi") data.as_ptr() => _, inout("rcx") data.len() / 4 => _, options(nostack, preserves_flags, readonly)) };
+    unsafe {
+        asm!("rep outsd", in("dx") port, inout("rsi") data.as_ptr() => _, inout("rcx") data.len() / 4 => _, options(nostack, preserves_flags, readonly))
+    };
 }

@@ -94,4 +94,3 @@ impl Report {
         line!("READY {name}");
     }
 }
-

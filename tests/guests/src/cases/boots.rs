@@ -9,7 +9,8 @@ use guests::layout::BOOT_COUNT_LBA;
 ///
 /// `BOOTS n` is printed at each start; the fourth one passes. The suite puts zeros into the sector.
 pub(crate) fn reboots(report: &mut Report) {
-    const WAYS: [power::Reset; 3] = [power::Reset::ControlRegister, power::Reset::KeyboardController, power::Reset::TripleFault];
+    const WAYS: [power::Reset; 3] =
+        [power::Reset::ControlRegister, power::Reset::KeyboardController, power::Reset::TripleFault];
     match count_boot() {
         Ok(boots) => {
             line!("BOOTS {boots}");
@@ -27,7 +28,8 @@ fn count_boot() -> Result<u64, Failure> {
     let drive = Drive::new(0);
     let mut sector = [0; 512];
     drive.read_sector(BOOT_COUNT_LBA, &mut sector)?;
-    let (first, _) = sector.split_first_chunk_mut::<8>().ok_or_else(|| Failure::new(format_args!("a sector is 512 bytes")))?;
+    let (first, _) =
+        sector.split_first_chunk_mut::<8>().ok_or_else(|| Failure::new(format_args!("a sector is 512 bytes")))?;
     let boots = u64::from_le_bytes(*first);
     *first = boots.wrapping_add(1).to_le_bytes();
     drive.write_sector(BOOT_COUNT_LBA, &sector)?;

@@ -91,7 +91,12 @@ fn lba48(drive: Drive) -> Outcome {
     compare(48, lba, &data)?;
     // 28-bit commands find the same sectors.
     data.fill(0);
-    drive.pio_in(&Task { command: 0x20, features: 0, count: 4, address: Address::Lba28(small(lba)) }, &mut data, 1, false)?;
+    drive.pio_in(
+        &Task { command: 0x20, features: 0, count: 4, address: Address::Lba28(small(lba)) },
+        &mut data,
+        1,
+        false,
+    )?;
     compare(48, lba, &data)
 }
 
@@ -113,7 +118,12 @@ fn multiple(drive: Drive) -> Outcome {
     drive.pio_in(&Task { command: 0xc4, features: 0, count, address }, data, usize::from(block), false)?;
     compare(59, lba, data)?;
     data.fill(0);
-    drive.pio_in(&Task { command: 0x29, features: 0, count, address: Address::Lba48(lba) }, data, usize::from(block), true)?;
+    drive.pio_in(
+        &Task { command: 0x29, features: 0, count, address: Address::Lba48(lba) },
+        data,
+        usize::from(block),
+        true,
+    )?;
     compare(59, lba, data)
 }
 
@@ -202,7 +212,8 @@ fn one_of_four(drive: Drive, expected: &str) -> Outcome {
         ensure!(!drive.is_present(), "there is a drive");
         return Ok(());
     }
-    let numbers = expected.split_once(',').and_then(|(seed, sectors)| Some((parse_number(seed)?, parse_number(sectors)?)));
+    let numbers =
+        expected.split_once(',').and_then(|(seed, sectors)| Some((parse_number(seed)?, parse_number(sectors)?)));
     let Some((seed, sectors)) = numbers else { bail!("not SEED,SECTORS: {expected}") };
     identify_drive(drive, sectors)?;
     let mut data = [0; 512];
@@ -296,7 +307,9 @@ fn unknown_command(drive: Drive) -> Outcome {
 fn beyond_end(drive: Drive) -> Outcome {
     let sectors = drive.identify()?.sectors();
     let mut data = [0; 1024];
-    let read = |lba, count, data: &mut [u8]| drive.pio_in(&Task { command: 0x24, features: 0, count, address: Address::Lba48(lba) }, data, 1, false);
+    let read = |lba, count, data: &mut [u8]| {
+        drive.pio_in(&Task { command: 0x24, features: 0, count, address: Address::Lba48(lba) }, data, 1, false)
+    };
     refused(read(sectors, 1, &mut data[..512]))?;
     // READ SECTORS EXT that starts within the disk: the missing sector is refused, the one before it may be given.
     refused(read(sectors - 1, 2, &mut data))?;

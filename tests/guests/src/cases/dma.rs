@@ -97,7 +97,13 @@ pub(crate) fn transfers(report: &mut Report) {
     // 64 KiB in one entry, whose count field is 0.
     report.check("dma-64k", there_and_back(drive, 1, &[one(DATA, 65536)], 128, false));
     // Pieces that are no sectors, at addresses that are only even, out of order.
-    let odd = [one(DATA + 0x3_0002, 2), one(DATA + 0x1_0ffe, 4098), one(DATA + 0x500, 510), one(DATA + 0x2_2222, 4610), one(DATA + 0x9000, 1020)];
+    let odd = [
+        one(DATA + 0x3_0002, 2),
+        one(DATA + 0x1_0ffe, 4098),
+        one(DATA + 0x500, 510),
+        one(DATA + 0x2_2222, 4610),
+        one(DATA + 0x9000, 1020),
+    ];
     report.check("dma-scattered", there_and_back(drive, 2, &odd, 20, false));
     let mut table = EMPTY;
     let long = contiguous(DATA, 1 << 20, &mut table);

@@ -126,12 +126,14 @@ impl Fuzzer {
             let _ = functions.push(Saved { function, registers });
         }
         let mut random = Random::new(seed);
-        // Targets are in the memory behind the tables, or where there is no memory; lengths may be odd.
-        for at in (TABLES..TABLES + u64::from(TABLE_BYTES)).step_by(8) {
+        // A pointer to any double word finds sane entries, so every word may be an address or a length: it lies in
+        // the memory behind the tables, or where there is no memory, and its lower half is any length. Only those
+        // without memory have bit 31, which ends a table.
+        for at in (TABLES..TABLES + u64::from(TABLE_BYTES)).step_by(4) {
             let span = u32::try_from(TRANSFER_END - DATA - 65536).unwrap_or(1);
-            let target = if random.once_in(16) { 0xd000_0000 } else { u32::try_from(DATA).unwrap_or(0) + random.below(span) };
-            memory::write32(at, target);
-            memory::write32(at + 4, random.next_u32() & 0x8000_ffff);
+            let nowhere = random.once_in(4);
+            let start = if nowhere { 0xd000_0000 } else { u32::try_from(DATA).unwrap_or(0) };
+            memory::write32(at, start + random.below(if nowhere { 65536 } else { span }));
         }
         Self { random, functions, bus_master: Channel::new(0).bus_master, crossing: false }
     }
@@ -172,8 +174,14 @@ impl Fuzzer {
         let value = self.random.next_u32();
         match self.random.below(4) {
             // Wider writes only where all of the bytes belong to the same device.
-            0 if (0x1f0..0x1f4).contains(&port) || port >= 0x1000 || (0x3b0..0x3dc).contains(&port) => port::out32(port, value),
-            1 if (0x1f0..0x1f6).contains(&port) || port >= 0x1000 || (0x3b0..0x3de).contains(&port) || (0x1ce..0x1d0).contains(&port) => {
+            0 if (0x1f0..0x1f4).contains(&port) || port >= 0x1000 || (0x3b0..0x3dc).contains(&port) => {
+                port::out32(port, value)
+            }
+            1 if (0x1f0..0x1f6).contains(&port)
+                || port >= 0x1000
+                || (0x3b0..0x3de).contains(&port)
+                || (0x1ce..0x1d0).contains(&port) =>
+            {
                 port::out16(port, self.random.next_u16());
             }
             _ => {
@@ -225,14 +233,14 @@ impl Fuzzer {
             let function = pci::Function { slot: self.random.next_u8() & 31, number: self.random.next_u8() & 7 };
             match self.random.below(3) {
                 0 => {
-                function.read8(register);
-            }
+                    function.read8(register);
+                }
                 1 => {
-                function.read16(register & !1);
-            }
+                    function.read16(register & !1);
+                }
                 _ => {
-                function.read32(register);
-            }
+                    function.read32(register);
+                }
             }
             return;
         }
@@ -273,7 +281,10 @@ impl Fuzzer {
         };
         let aligned = address & !7;
         // Sizing may have left the aperture at the very end, where the local APIC is.
-        if (0xfb00_0000..0x1_0000_0000).contains(&aligned) && !(frame_buffer..frame_buffer + (16 << 20)).contains(&aligned) || aligned >= 0xfec0_0000 {
+        if (0xfb00_0000..0x1_0000_0000).contains(&aligned)
+            && !(frame_buffer..frame_buffer + (16 << 20)).contains(&aligned)
+            || aligned >= 0xfec0_0000
+        {
             return;
         }
         let value = self.random.next_u64();

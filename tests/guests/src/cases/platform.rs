@@ -187,5 +187,6 @@ pub(crate) fn uart(report: &mut Report) {
 pub(crate) fn timer(report: &mut Report) {
     let seen = interrupts::count(0);
     let in_time = interrupts::wait_until(Deadline::milliseconds(5000), || interrupts::count(0) >= seen + 5);
-    report.check("timer", if in_time { Ok(()) } else { Err(crate::report::Failure::new(format_args!("no interrupts"))) });
+    report
+        .check("timer", if in_time { Ok(()) } else { Err(crate::report::Failure::new(format_args!("no interrupts"))) });
 }

@@ -51,7 +51,10 @@ fn draw_text() -> Outcome {
     }
     for row in 0..pattern::TEXT_ROWS {
         let at = TEXT + 160 * u64::from(row);
-        ensure!(memory::read16(at).to_le_bytes() == <[u8; 2]>::from(pattern::text_cell(row, 0)), "row {row} reads back wrong");
+        ensure!(
+            memory::read16(at).to_le_bytes() == <[u8; 2]>::from(pattern::text_cell(row, 0)),
+            "row {row} reads back wrong"
+        );
     }
     Ok(())
 }
@@ -243,7 +246,8 @@ pub(crate) fn mode_12h(report: &mut Report) {
             indexed(0x3c4, 2, 1 << plane);
             for y in 0..240 {
                 for (byte, column) in line.iter_mut().zip(0..) {
-                    *byte = (0..8).fold(0, |bits, x| bits << 1 | pattern::planar_colour(column * 8 + x, y) >> plane & 1);
+                    *byte =
+                        (0..8).fold(0, |bits, x| bits << 1 | pattern::planar_colour(column * 8 + x, y) >> plane & 1);
                 }
                 memory::copy_to(GRAPHICS + 80 * u64::from(y), &line);
             }
@@ -268,7 +272,8 @@ pub(crate) fn mode_12h(report: &mut Report) {
         for plane in 0..4_u8 {
             indexed(0x3ce, 4, plane);
             for (x, y) in [(0, 0), (632, 239), (128, 479)] {
-                let expected = (0..8).fold(0, |bits, pixel| bits << 1 | pattern::planar_colour(x + pixel, y) >> plane & 1);
+                let expected =
+                    (0..8).fold(0, |bits, pixel| bits << 1 | pattern::planar_colour(x + pixel, y) >> plane & 1);
                 let read = memory::read8(GRAPHICS + u64::from(80 * y + x / 8));
                 ensure!(read == expected, "plane {plane} at {x}, {y} reads {read:#04x}, not {expected:#04x}");
             }
@@ -278,4 +283,3 @@ pub(crate) fn mode_12h(report: &mut Report) {
     };
     show(report, "mode-12h", run());
 }
-
