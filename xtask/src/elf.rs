@@ -133,11 +133,13 @@ fn decode(code: &[u8], address: u64) -> impl Iterator<Item = Instruction> {
 
 /// Finds an access below the stack pointer.
 ///
-/// Through the stack pointer it has a negative displacement. In a function with a frame pointer it lies further below that
-/// than everything that the function pushes and reserves.
+/// Through the stack pointer it has a negative displacement; with an index that may be an array above it, unless the function
+/// reserves nothing. In a function with a frame pointer it lies further below that than everything that the function pushes
+/// and reserves.
 fn red_zone_use(code: &[u8], address: u64) -> Option<String> {
     let mut has_frame_pointer = false;
     let mut reserved: u64 = 0;
+    let mut indexed = None;
     let mut lowest: Option<(u64, Instruction)> = None;
     for instruction in decode(code, address) {
         match instruction.code() {
@@ -153,22 +155,29 @@ fn red_zone_use(code: &[u8], address: u64) -> Option<String> {
             _ if instruction.mnemonic() == Mnemonic::Push => reserved = reserved.saturating_add(8),
             _ => {}
         }
-        // The address of something below the stack pointer is no access to it.
-        let is_access = !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop)
-            && (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory);
         let below = 0u64.wrapping_sub(instruction.memory_displacement64());
-        let is_below = is_access && (1..=1 << 31).contains(&below);
-        match instruction.memory_base() {
-            Register::RSP if is_below => return Some(describe(&instruction)),
-            Register::RBP if is_below && instruction.memory_index() == Register::None => {
-                if lowest.is_none_or(|(so_far, _)| below > so_far) {
-                    lowest = Some((below, instruction));
-                }
+        if !is_access(&instruction) || !(1..=1 << 31).contains(&below) {
+            continue;
+        }
+        match (instruction.memory_base(), instruction.memory_index()) {
+            (Register::RSP, Register::None) => return Some(describe(&instruction)),
+            (Register::RSP, _) => indexed = indexed.or(Some(instruction)),
+            (Register::RBP, Register::None) if lowest.is_none_or(|(so_far, _)| below > so_far) => {
+                lowest = Some((below, instruction));
             }
             _ => {}
         }
     }
-    lowest.filter(|(below, _)| has_frame_pointer && *below > reserved).map(|(_, instruction)| describe(&instruction))
+    let in_frame =
+        lowest.filter(|(below, _)| has_frame_pointer && *below > reserved).map(|(_, instruction)| instruction);
+    let in_array = indexed.filter(|_| !has_frame_pointer && reserved == 0);
+    in_frame.or(in_array).map(|instruction| describe(&instruction))
+}
+
+/// Whether an instruction reads or writes memory; to take the address of something is no access to it.
+fn is_access(instruction: &Instruction) -> bool {
+    !matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop)
+        && (0..instruction.op_count()).any(|operand| instruction.op_kind(operand) == OpKind::Memory)
 }
 
 fn kernel_entry(code: &[u8], address: u64) -> Option<String> {
@@ -196,6 +205,14 @@ mod tests {
         assert!(red_zone_use(&[0x48, 0x89, 0x7c, 0x24, 0x08, 0xc3], 0).is_none());
         // lea rax, [rsp-8]; ret
         assert!(red_zone_use(&[0x48, 0x8d, 0x44, 0x24, 0xf8, 0xc3], 0).is_none());
+    }
+
+    #[test]
+    fn an_array_below_the_stack_pointer_has_nothing_reserved_for_it() {
+        // mov [rsp+rcx-2], al; ret
+        assert!(red_zone_use(&[0x88, 0x44, 0x0c, 0xfe, 0xc3], 0).is_some());
+        // push rax; mov [rsp+rcx-2], al, where rcx counts from 2
+        assert!(red_zone_use(&[0x50, 0x88, 0x44, 0x0c, 0xfe], 0).is_none());
     }
 
     #[test]
