@@ -146,6 +146,94 @@ impl ByteReceiver {
     }
 }
 
+/// Where one direction of a stream of events of equal size lies within its page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventRing {
+    /// Offset of the first event.
+    pub data: usize,
+    /// Events in the ring; not always a power of two.
+    pub events: u32,
+    /// Offset of the consumer index.
+    pub consumer: usize,
+    /// Offset of the producer index.
+    pub producer: usize,
+}
+
+/// Bytes of an event of a framebuffer or keyboard.
+pub const EVENT_SIZE: usize = 40;
+
+impl EventRing {
+    fn slot(self, index: u32) -> usize {
+        self.data + widen(index % self.events) * EVENT_SIZE
+    }
+}
+
+/// The sending end of a stream of events.
+#[derive(Debug)]
+pub struct EventSender {
+    layout: EventRing,
+    produced: u32,
+}
+
+impl EventSender {
+    /// Starts an empty stream.
+    pub fn new(layout: EventRing, memory: &(impl SharedMem + ?Sized)) -> Self {
+        memory.store_u32(layout.consumer, 0, Ordering::Relaxed);
+        memory.store_u32(layout.producer, 0, Ordering::Release);
+        Self { layout, produced: 0 }
+    }
+
+    /// Sends an event; `false` if there is no room. The caller notifies.
+    pub fn send(&mut self, memory: &(impl SharedMem + ?Sized), event: &[u8]) -> Result<bool, RingFault> {
+        let pending = self.produced.wrapping_sub(memory.load_u32(self.layout.consumer, Ordering::Acquire));
+        if pending > self.layout.events {
+            return Err(RingFault::Underrun { pending });
+        }
+        if pending == self.layout.events {
+            return Ok(false);
+        }
+        let mut slot = [0; EVENT_SIZE];
+        let len = event.len().min(EVENT_SIZE);
+        slot[..len].copy_from_slice(&event[..len]);
+        memory.write(self.layout.slot(self.produced), &slot);
+        self.produced = self.produced.wrapping_add(1);
+        memory.store_u32(self.layout.producer, self.produced, Ordering::Release);
+        Ok(true)
+    }
+}
+
+/// The receiving end of a stream of events.
+#[derive(Debug)]
+pub struct EventReceiver {
+    layout: EventRing,
+    consumed: u32,
+}
+
+impl EventReceiver {
+    /// Starts an empty stream.
+    pub fn new(layout: EventRing, memory: &(impl SharedMem + ?Sized)) -> Self {
+        memory.store_u32(layout.consumer, 0, Ordering::Relaxed);
+        memory.store_u32(layout.producer, 0, Ordering::Release);
+        Self { layout, consumed: 0 }
+    }
+
+    /// Takes the next event, if there is one.
+    pub fn receive(&mut self, memory: &(impl SharedMem + ?Sized)) -> Result<Option<[u8; EVENT_SIZE]>, RingFault> {
+        let waiting = memory.load_u32(self.layout.producer, Ordering::Acquire).wrapping_sub(self.consumed);
+        if waiting > self.layout.events {
+            return Err(RingFault::Overrun { waiting });
+        }
+        if waiting == 0 {
+            return Ok(None);
+        }
+        let mut event = [0; EVENT_SIZE];
+        memory.read(self.layout.slot(self.consumed), &mut event);
+        self.consumed = self.consumed.wrapping_add(1);
+        memory.store_u32(self.layout.consumer, self.consumed, Ordering::Release);
+        Ok(Some(event))
+    }
+}
+
 /// `req_prod`.
 const REQUEST_PRODUCER: usize = 0;
 /// `req_event`.
@@ -376,6 +464,27 @@ mod tests {
         assert_eq!(sender.send(&memory, &[7; 20]), Ok(0));
         memory.set_u32(16, 3);
         assert_eq!(sender.room(&memory), Ok(3));
+    }
+
+    const EVENTS: EventRing = EventRing { data: 16, events: 3, consumer: 0, producer: 4 };
+
+    #[test]
+    fn events_arrive_in_order_and_a_full_ring_says_so() {
+        let memory = FakeMemory::new(256);
+        let mut sender = EventSender::new(EVENTS, &memory);
+        let mut receiver = EventReceiver { layout: EVENTS, consumed: 0 };
+        for round in 0..10_u8 {
+            let sent: Vec<_> = (0..4).map(|event| sender.send(&memory, &[round, event]).unwrap()).collect();
+            assert_eq!(sent, [true, true, true, false]);
+            for event in 0..3 {
+                assert_eq!(receiver.receive(&memory).unwrap().unwrap()[..3], [round, event, 0]);
+            }
+            assert_eq!(receiver.receive(&memory), Ok(None));
+        }
+        memory.set_u32(4, 100);
+        assert_eq!(receiver.receive(&memory), Err(RingFault::Overrun { waiting: 70 }));
+        memory.set_u32(0, 31);
+        assert_eq!(sender.send(&memory, &[]), Err(RingFault::Underrun { pending: u32::MAX }));
     }
 
     #[test]

@@ -498,8 +498,8 @@ impl<P: Platform> State<P> {
         if has_data {
             let unit = u64::from(info.sector_size) / 512;
             let offset = u64::try_from(request.offset).unwrap_or(u64::MAX);
-            let aligned = offset % u64::from(info.sector_size) == 0;
-            if !aligned || request.lba % unit != 0 || request.sectors % unit != 0 {
+            let aligned = offset.is_multiple_of(u64::from(info.sector_size));
+            if !aligned || !request.lba.is_multiple_of(unit) || !request.sectors.is_multiple_of(unit) {
                 return Err(SubmitError::Misaligned);
             }
             let room = self.buffer.memory().map_or(0, SharedMem::len).saturating_sub(request.offset) / SECTOR_SIZE;

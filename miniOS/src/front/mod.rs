@@ -125,10 +125,41 @@ impl<P: Platform> GrantedMemory<P> {
     fn reference(&self, page: usize) -> GrantRef {
         self.grants.get(page).map_or(GrantRef(0), |grant| self.platform.reference(grant))
     }
+}
 
-    /// The machine frame of a page.
-    fn frame(&self, page: usize) -> u64 {
+/// Pages that a peer maps by their machine frames, which the old protocols do.
+///
+/// Nothing says when such a peer has let go, so pages that were ever published are never used for anything else.
+struct FramedMemory<P: Platform> {
+    platform: Rc<P>,
+    memory: Option<P::Memory>,
+    is_published: bool,
+}
+
+impl<P: Platform> FramedMemory<P> {
+    /// Allocates pages that nobody else knows of yet.
+    fn allocate(platform: &Rc<P>, pages: usize) -> Result<Self, Shortage> {
+        let memory = platform.allocate(pages)?;
+        Ok(Self { platform: platform.clone(), memory: Some(memory), is_published: false })
+    }
+
+    /// The pages. They are there until this is dropped.
+    fn memory(&self) -> Option<&P::Memory> {
+        self.memory.as_ref()
+    }
+
+    /// The machine frame of a page, for the peer.
+    fn publish(&mut self, page: usize) -> u64 {
+        self.is_published = true;
         self.memory.as_ref().map_or(0, |memory| self.platform.frame(memory, page))
+    }
+}
+
+impl<P: Platform> Drop for FramedMemory<P> {
+    fn drop(&mut self) {
+        if self.is_published {
+            core::mem::forget(self.memory.take());
+        }
     }
 }
 
