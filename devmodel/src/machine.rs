@@ -240,7 +240,7 @@ impl Machine {
             vga.reported_aperture = None;
             host.video_aperture(None);
         }
-        self.i8042 = I8042::new();
+        self.i8042.reset();
         for port in &mut self.serial {
             port.reset();
         }
@@ -936,3 +936,6 @@ fn ones(width: Width) -> u32 {
 fn as_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;
