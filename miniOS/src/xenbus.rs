@@ -218,23 +218,24 @@ impl Link {
         self.backend_state().await
     }
 
-    /// Writes `keys` to our directory, and then our state, all at once.
+    /// Writes `keys` to our directory, and then our state.
+    ///
+    /// The daemon takes our requests in order and the backend looks when the state changes, so no transaction is needed,
+    /// which would fail whenever the toolstack writes something at the same time.
     pub async fn publish(&self, keys: &[(String, String)], state: XenbusState) -> Result<(), LinkError> {
-        let written = self.store.transaction(async |inside| {
-            let writes: Vec<_> =
-                keys.iter().map(|(key, value)| inside.write(&format!("{}/{key}", self.path), value)).collect();
-            for write in writes {
-                write.await?;
-            }
-            inside.write(&format!("{}/state", self.path), &state.number().to_string()).await
-        });
-        written.await.map_err(|error| self.error(Problem::Store(error)))
+        let write = |(key, value): &(String, String)| self.store.write(&format!("{}/{key}", self.path), value);
+        let writes: Vec<_> = keys.iter().map(write).collect();
+        let state = self.set_state(state);
+        for write in writes {
+            write.await.map_err(|error| self.error(Problem::Store(error)))?;
+        }
+        state.await
     }
 
     /// Writes our state.
-    pub async fn set_state(&self, state: XenbusState) -> Result<(), LinkError> {
-        let written = self.store.write(&format!("{}/state", self.path), &state.number().to_string()).await;
-        written.map_err(|error| self.error(Problem::Store(error)))
+    pub fn set_state(&self, state: XenbusState) -> impl Future<Output = Result<(), LinkError>> + use<'_> {
+        let written = self.store.write(&format!("{}/state", self.path), &state.number().to_string());
+        async move { written.await.map_err(|error| self.error(Problem::Store(error))) }
     }
 
     /// Waits until the backend uses nothing of ours any more.
@@ -458,7 +459,13 @@ async fn live_once<P: Platform, D: Driver>(
     patience: Option<Duration>,
     link: &mut Option<Link>,
 ) -> Result<Outcome, LinkError> {
-    let link = link.insert(Link::open(store, path).await?);
+    let link = match Link::open(store, path).await {
+        // The toolstack took away a device that we had before.
+        Err(LinkError { problem: Problem::Store(error), .. }) if patience.is_none() && error.is_absent() => {
+            return Ok(Outcome::Removed);
+        }
+        opened => link.insert(opened?),
+    };
     let offered = [XenbusState::InitWait, XenbusState::Initialised, XenbusState::Connected];
     let step = Step { platform, session, patience, wanted: XenbusState::InitWait };
     match step.wait(link, |state| offered.contains(&state), |_| false).await? {
@@ -577,4 +584,43 @@ pub async fn devices(store: &Xenstore, kind: &str) -> Result<Vec<String>, Xensto
     };
     names.sort_by_key(|name| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone()));
     Ok(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xenstore::fake::FakeDaemon;
+
+    #[test]
+    fn devices_come_in_numerical_order() {
+        let (mut daemon, store) = FakeDaemon::new();
+        assert_eq!(daemon.run(&store, devices(&store, "vbd")).unwrap(), [""; 0]);
+        for number in ["5632", "768", "51712"] {
+            daemon.set(&format!("device/vbd/{number}/state"), "1");
+        }
+        assert_eq!(daemon.run(&store, devices(&store, "vbd")).unwrap(), ["768", "5632", "51712"]);
+    }
+
+    /// xenbus.h: the states are 0 to 8; what we do not know is no state.
+    #[test]
+    fn states_are_single_digits() {
+        for number in 1..=6 {
+            assert_eq!(XenbusState::decode(&number.to_string()).number(), number);
+        }
+        for odd in ["", "0", "7", "8", "44", "x", "-1"] {
+            assert_eq!(XenbusState::decode(odd), XenbusState::Unknown, "{odd}");
+        }
+        assert_eq!(XenbusState::InitWait.to_string(), "InitWait (2)");
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_named() {
+        let (mut daemon, store) = FakeDaemon::new();
+        let error = daemon.run(&store, Link::open(&store, "device/vbd/1")).unwrap_err();
+        assert_eq!(error.to_string(), "device/vbd/1: xenstore: cannot read device/vbd/1/backend: ENOENT");
+        daemon.set("device/vbd/1/backend", "/local/domain/0/backend/vbd/7/1");
+        daemon.set("device/vbd/1/backend-id", "70000");
+        let error = daemon.run(&store, Link::open(&store, "device/vbd/1")).unwrap_err();
+        assert!(error.to_string().ends_with("its value \"70000\" is malformed"), "{error}");
+    }
 }

@@ -348,7 +348,9 @@ impl<P: Platform> Driver for Disk<P> {
 
         // Room for everything that can be under way, so that nothing waits for a slot when the backend is able.
         let wanted = buffer_pages / features.segments + 2 * self.options.transfers;
-        let fits = |order: &u32| widen(FrontRing::<GrantedMemory<P>, { blkif::SLOT_LEN }>::slots_in(PAGE_SIZE << order)) >= wanted;
+        let fits = |order: &u32| {
+            widen(FrontRing::<GrantedMemory<P>, { blkif::SLOT_LEN }>::slots_in(PAGE_SIZE << order)) >= wanted
+        };
         let order = (0..offered).find(fits).unwrap_or(offered);
         let mut pages = GrantedMemory::allocate(&self.platform, 1 << order).map_err(short)?;
         pages.grant(link.backend_domain()).map_err(short)?;
@@ -659,7 +661,8 @@ impl<P: Platform> Connection<P> {
     fn issue(&mut self, transfers: &mut Transfers, buffer: &GrantedMemory<P>, features: &Features) {
         while let Some(&slot) = transfers.waiting.front() {
             let Some(Some(transfer)) = transfers.slots.get_mut(slot) else { return };
-            if self.ring.free() == 0 || !self.in_flight.has_room() || !self.issue_one(slot, transfer, buffer, features) {
+            if self.ring.free() == 0 || !self.in_flight.has_room() || !self.issue_one(slot, transfer, buffer, features)
+            {
                 break;
             }
             let request = &transfer.request;
@@ -805,9 +808,9 @@ impl Iterator for Spans {
 mod tests {
     use super::*;
     use crate::front::fake::{Bench, FakePlatform};
+    use crate::ring::widen;
     use crate::shared_mem::fake::FakeMemory;
     use crate::xenbus::Status;
-    use crate::ring::widen;
     use std::vec;
     use std::vec::Vec;
 
@@ -1187,7 +1190,12 @@ mod tests {
 
     #[test]
     fn values_that_cannot_be_right_fail_the_device() {
-        for (key, value) in [("sector-size", "1000"), ("sector-size", "65536"), ("sectors", "many"), ("sectors", "18446744073709551615")] {
+        for (key, value) in [
+            ("sector-size", "1000"),
+            ("sector-size", "65536"),
+            ("sectors", "many"),
+            ("sectors", "18446744073709551615"),
+        ] {
             let mut bench = Bench::new("vbd", 768);
             let (block, _) = connect(&mut bench, Options::default(), &[(key, value)]);
             bench.platform.expired.set(true);

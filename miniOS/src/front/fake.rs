@@ -109,9 +109,11 @@ impl Platform for FakePlatform {
     }
 
     async fn sleep(&self, _: Duration) {
-        core::future::poll_fn(|_| {
-            if self.expired.get() { core::task::Poll::Ready(()) } else { core::task::Poll::Pending }
-        })
+        core::future::poll_fn(
+            |_| {
+                if self.expired.get() { core::task::Poll::Ready(()) } else { core::task::Poll::Pending }
+            },
+        )
         .await;
     }
 }

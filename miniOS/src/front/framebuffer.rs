@@ -153,16 +153,8 @@ impl<P: Platform> Framebuffer<P> {
             return Err(Shortage { what: "a framebuffer", why: "the picture is too large".to_string() });
         }
         let memory = FramedMemory::allocate(&platform, 1 + directories + pages)?;
-        let state = State {
-            memory,
-            directories,
-            width,
-            height,
-            connection: None,
-            resized: false,
-            changed: None,
-            period: None,
-        };
+        let state =
+            State { memory, directories, width, height, connection: None, resized: false, changed: None, period: None };
         let screen = Screen {
             platform,
             store: store.clone(),
@@ -543,9 +535,8 @@ mod tests {
         assert_eq!(back, [0, 1, 2, 0]);
         // Through the directory, as the backend goes.
         let offset = (479 * 640 + 638) * 4;
-        let number = |memory: &FakeMemory, at: usize| {
-            u64::from(memory.get_u32(at)) | u64::from(memory.get_u32(at + 4)) << 32
-        };
+        let number =
+            |memory: &FakeMemory, at: usize| u64::from(memory.get_u32(at)) | u64::from(memory.get_u32(at + 4)) << 32;
         let index = offset / 4096;
         let (directory, at) = bench.platform.framed(number(&page, 40 + index / 512 * 8)).unwrap();
         let (pixels, at) = bench.platform.framed(number(&directory, at + index % 512 * 8)).unwrap();

@@ -81,11 +81,7 @@ impl Event {
             }
             kbdif::XENKBD_TYPE_POS => {
                 let (position, _) = kbdif::Position::read_from_prefix(bytes).ok()?;
-                Some(Self::Position {
-                    x: position.abs_x,
-                    y: position.abs_y,
-                    wheel: position.rel_z.saturating_neg(),
-                })
+                Some(Self::Position { x: position.abs_x, y: position.abs_y, wheel: position.rel_z.saturating_neg() })
             }
             _ => None,
         }

@@ -478,9 +478,7 @@ impl Future for Reply {
                 self.sent = Some(Ok(request));
                 Poll::Pending
             }
-            Some(answer) => {
-                Poll::Ready(answer.map_err(|kind| XenstoreError::new(self.operation, &self.path, kind)))
-            }
+            Some(answer) => Poll::Ready(answer.map_err(|kind| XenstoreError::new(self.operation, &self.path, kind))),
         }
     }
 }
@@ -939,7 +937,9 @@ mod tests {
         let (mut first, mut second) = (store.read_bytes("x"), store.read_bytes("y"));
         assert!(poll_once(&mut first).is_pending());
         let producer = daemon.memory().get_u32(2060);
-        for (index, byte) in (Header { operation: 2, request: 1, transaction: 0, len: 4097 }).encode().into_iter().enumerate() {
+        for (index, byte) in
+            (Header { operation: 2, request: 1, transaction: 0, len: 4097 }).encode().into_iter().enumerate()
+        {
             let at = (usize::try_from(producer).unwrap() + index) % 1024;
             daemon.memory().write(1024 + at, &[byte]);
         }

@@ -179,7 +179,8 @@ impl FakeDaemon {
             Operation::Directory => return children(nodes, &path),
             Operation::DirectoryPart => {
                 let list = children(nodes, &path)?;
-                let offset: usize = String::from_utf8_lossy(&rest).trim_end_matches('\0').parse().map_err(|_| "EINVAL")?;
+                let offset: usize =
+                    String::from_utf8_lossy(&rest).trim_end_matches('\0').parse().map_err(|_| "EINVAL")?;
                 let mut answer = format!("{}\0", list.len()).into_bytes();
                 let tail = list.get(offset..).unwrap_or_default();
                 let mut taken = 0;
