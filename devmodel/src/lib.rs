@@ -54,6 +54,7 @@ pub mod bus;
 pub mod ps2;
 pub mod time;
 pub mod uart;
+pub mod vga;
 pub mod xen_platform;
 
 pub use access::{IoPort, Width};
