@@ -2,10 +2,10 @@
 //!
 //! Most ranges are fixed when the machine is made; the others move with the PCI base address registers. A fixed range
 //! wins where a moved one is put on top of it, and among the moved ones the first in the order of the machine's list.
-//! From both lists follows what the machine claims of the hypervisor: a set of ranges that never overlap or touch,
-//! whatever the guest writes into its base address registers. Only what is new or gone is reported.
+//! From both lists follows what the machine claims of the hypervisor: a set of ranges that never overlap, whatever the
+//! guest writes into its base address registers. Only what is new or gone is reported, and a range goes as it came.
 //!
-//! Invariant: the fixed ranges are sorted and do not overlap.
+//! Invariant: the fixed ranges are sorted and do not overlap; they stay claimed as they were claimed at first.
 
 use crate::host::{GuestAddr, Range, SerialId};
 use alloc::vec::Vec;
@@ -140,18 +140,8 @@ impl AddressMap {
         let memory = self.fixed_memory.iter().chain(&self.moved_memory);
         let memory = memory.filter(|range| range.owner != MemoryOwner::VgaFramebuffer);
         let memory = union(memory.map(|range| (range.first, range.last)).collect());
-        let report_all =
-            |pieces: Vec<Interval>, range: fn(Interval) -> Range, claimed, report: &mut dyn FnMut(_, _)| {
-                for piece in pieces {
-                    report(range(piece), claimed);
-                }
-            };
-        report_all(difference(&self.claimed_ports, &ports), port_range, false, &mut report);
-        report_all(difference(&self.claimed_memory, &memory), memory_range, false, &mut report);
-        report_all(difference(&ports, &self.claimed_ports), port_range, true, &mut report);
-        report_all(difference(&memory, &self.claimed_memory), memory_range, true, &mut report);
-        self.claimed_ports = ports;
-        self.claimed_memory = memory;
+        claim(&mut self.claimed_ports, &ports, |interval, claimed| report(port_range(interval), claimed));
+        claim(&mut self.claimed_memory, &memory, |interval, claimed| report(memory_range(interval), claimed));
     }
 
     /// Everything that is claimed now.
@@ -168,6 +158,22 @@ fn port_range((first, last): Interval) -> Range {
 
 fn memory_range((first, last): Interval) -> Range {
     Range::Memory { first: GuestAddr(first), last: GuestAddr(last) }
+}
+
+/// Makes what is claimed cover what is wanted, a result of [`union`], and reports the steps.
+fn claim(claimed: &mut Vec<Interval>, wanted: &[Interval], mut report: impl FnMut(Interval, bool)) {
+    claimed.retain(|interval| {
+        let kept = difference(&[*interval], wanted).is_empty();
+        if !kept {
+            report(*interval, false);
+        }
+        kept
+    });
+    let new = difference(wanted, &union(claimed.clone()));
+    for interval in &new {
+        report(*interval, true);
+    }
+    claimed.extend(new);
 }
 
 /// The same numbers as sorted intervals that neither overlap nor touch.
@@ -241,8 +247,8 @@ mod tests {
         seen.clear();
         map.set_moved(vec![ports(0xc008, 0xc017, PortOwner::IdeBusMaster)], vec![], |range, on| seen.push((range, on)));
         let expected = [
-            (Range::Ports { first: 0xc000, last: 0xc007 }, false),
-            (Range::Ports { first: 0xc010, last: 0xc017 }, true),
+            (Range::Ports { first: 0xc000, last: 0xc00f }, false),
+            (Range::Ports { first: 0xc008, last: 0xc017 }, true),
         ];
         assert_eq!(seen, expected);
         assert_eq!(map.claimed().count(), 4);

@@ -313,7 +313,7 @@ impl Machine {
             PortOwner::Vga | PortOwner::Vbe => ones(width),
         };
         self.report_lines(host);
-        value
+        value & ones(width)
     }
 
     /// Writes a port.
