@@ -4,3 +4,4 @@
 pub mod guest_image;
 pub mod guest_screen;
 pub mod testbed;
+pub mod vnc;

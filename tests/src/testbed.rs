@@ -17,6 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 /// The agent in dom0, started by socat for each connection.
 pub const AGENT: &str = include_str!("../testbed/agent");
@@ -182,7 +184,7 @@ impl Testbed {
         self.agent.stream(script)
     }
 
-    /// Writes a file in dom0, with the folders that lead to it.
+    /// Writes a file in dom0, with the folders that lead to it. Zeros become holes.
     pub fn put(&self, path: &str, content: &[u8]) -> Result<()> {
         self.agent.put(path, content)
     }
@@ -260,15 +262,17 @@ impl Agent {
 
     /// Joins a socat address of dom0 to the returned stream, in both directions.
     pub fn open(self, address: &str) -> Result<Stream> {
-        ensure!(!address.contains(char::is_whitespace), "a socat address here has no blanks: {address}");
+        ensure!(!address.contains('\n'), "a socat address is one line: {address}");
         let mut connection = self.connect()?;
         writeln!(connection, "forward {address}")?;
         Ok(Stream { connection })
     }
 
-    /// Writes a file in dom0, with the folders that lead to it.
+    /// Writes a file in dom0, with the folders that lead to it. Zeros become holes.
     pub fn put(self, path: &str, content: &[u8]) -> Result<()> {
-        let mut reader = BufReader::new(self.request("put", Some(path), content)?);
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(content)?;
+        let mut reader = BufReader::new(self.request("put", Some(path), &gzip.finish()?)?);
         let [status] = numbers(&mut reader).context("dom0 did not answer to put")?;
         ensure!(status == 0, "dom0 cannot write {path}");
         Ok(())
