@@ -33,10 +33,8 @@ pub enum PortOwner {
     IdeBusMaster,
     /// A serial port.
     Serial(SerialId),
-    /// VGA registers.
+    /// VGA and Bochs VBE registers.
     Vga,
-    /// Bochs VBE registers.
-    Vbe,
     /// SeaBIOS debug port, or the one of Bochs.
     DebugPort,
     /// Firmware configuration.

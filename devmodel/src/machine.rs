@@ -34,6 +34,7 @@ use crate::ps2::{self, I8042};
 use crate::reset::{self, ResetPorts};
 use crate::time::Instant;
 use crate::uart::{self, Uart16550};
+use crate::vga::{self, Vga};
 use crate::xen_platform::{self, XenPlatform};
 use alloc::vec::Vec;
 use heapless::String;
@@ -152,6 +153,7 @@ enum Function {
 #[derive(Debug)]
 struct VgaCard {
     config: ConfigSpace,
+    device: Vga,
     rom: Vec<u8>,
     /// Where the host was told that the linear framebuffer is.
     reported_aperture: Option<GuestAddr>,
@@ -237,6 +239,7 @@ impl Machine {
         }
         if let Some(vga) = &mut self.vga {
             vga.config.reset();
+            vga.device.reset();
             vga.reported_aperture = None;
             host.video_aperture(None);
         }
@@ -310,7 +313,7 @@ impl Machine {
                     None => ones(width),
                 }
             }
-            PortOwner::Vga | PortOwner::Vbe => ones(width),
+            PortOwner::Vga => self.vga.as_mut().map_or(ones(width), |vga| vga.device.port_read(port, width)),
         };
         self.report_lines(host);
         value & ones(width)
@@ -385,7 +388,12 @@ impl Machine {
                     self.config_write(host, to.bus, to.slot, to.function, to.offset.into(), width, value);
                 }
             }
-            PortOwner::Vga | PortOwner::Vbe | PortOwner::CpuHotPlug | PortOwner::PciHotPlug => {}
+            PortOwner::Vga => {
+                if let Some(vga) = &mut self.vga {
+                    vga.device.port_write(host, port, width, value);
+                }
+            }
+            PortOwner::CpuHotPlug | PortOwner::PciHotPlug => {}
         }
         self.report_lines(host);
     }
@@ -454,10 +462,10 @@ impl Machine {
         let mut at = addr.0;
         let mut rest = data;
         while !rest.is_empty() {
-            let (len, width, owner) = self.memory_piece(at, width, rest.len());
+            let (len, owner) = self.memory_piece(at, width, rest.len());
             let (piece, after) = rest.split_at_mut(len.min(rest.len()));
             match owner {
-                Some((owner, offset)) => self.memory_read(host, owner, offset, width, piece),
+                Some((owner, offset)) => self.memory_read(host, owner, offset, piece),
                 None => piece.fill(0xff),
             }
             at = at.wrapping_add(as_u64(len));
@@ -471,10 +479,10 @@ impl Machine {
         let mut at = addr.0;
         let mut rest = data;
         while !rest.is_empty() {
-            let (len, width, owner) = self.memory_piece(at, width, rest.len());
+            let (len, owner) = self.memory_piece(at, width, rest.len());
             let (piece, after) = rest.split_at(len.min(rest.len()));
             if let Some((owner, offset)) = owner {
-                self.memory_write(host, owner, offset, width, piece);
+                self.memory_write(host, owner, offset, piece);
             }
             at = at.wrapping_add(as_u64(len));
             rest = after;
@@ -595,7 +603,12 @@ impl Machine {
 
     /// Draws what changed on the screen since the last time, or all of it.
     pub fn refresh<H: Host, S: Surface>(&mut self, host: &mut H, surface: &mut S, full: bool) {
-        let _ = (host, surface, full);
+        if let Some(vga) = &mut self.vga {
+            vga.device.refresh(host, surface, full);
+            if let Some((width, height)) = vga.device.size() {
+                self.i8042.screen_resized(width, height);
+            }
+        }
     }
 
     fn function(&self, bus: u8, slot: u8, function: u8) -> Option<Function> {
@@ -604,21 +617,24 @@ impl Machine {
         found.map(|(_, function)| *function)
     }
 
-    /// How many bytes at `addr` go to one owner, in which width, and to whom; at least one, at most `len`.
-    fn memory_piece(&self, addr: u64, width: Width, len: usize) -> (usize, Width, Option<(MemoryOwner, u32)>) {
-        let Some(range) = self.map.memory(addr) else { return (width.bytes().min(len), width, None) };
+    /// How many bytes at `addr` go to one owner, and to whom; at least one, at most `len`.
+    fn memory_piece(&self, addr: u64, width: Width, len: usize) -> (usize, Option<(MemoryOwner, u32)>) {
+        let Some(range) = self.map.memory(addr) else {
+            // Nobody's bytes, one element at a time, up to where the next range may begin.
+            let to_boundary = usize::try_from(addr & 7).map_or(1, |into| 8_usize.saturating_sub(into));
+            return (width.bytes().min(to_boundary).min(len), None);
+        };
         let offset = u32::try_from(addr.wrapping_sub(range.first)).unwrap_or(u32::MAX);
-        let owner = Some((range.owner, offset));
-        let room = usize::try_from(range.last.wrapping_sub(addr)).unwrap_or(usize::MAX).saturating_add(1).min(len);
-        // An element that crosses the end of a range is taken apart.
-        let whole = room & !width.bytes().wrapping_sub(1);
-        if whole == 0 { (1, Width::Byte, owner) } else { (whole, width, owner) }
+        let room = usize::try_from(range.last.wrapping_sub(addr)).unwrap_or(usize::MAX).saturating_add(1);
+        (room.min(len), Some((range.owner, offset)))
     }
 
-    fn memory_read<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, width: Width, data: &mut [u8]) {
+    fn memory_read<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, data: &mut [u8]) {
         let Some(vga) = &mut self.vga else { return data.fill(0) };
         match owner {
-            MemoryOwner::VgaFramebuffer => host.video_read(offset, data),
+            MemoryOwner::VgaLegacy => vga.device.legacy_read(host, offset, data),
+            MemoryOwner::VgaFramebuffer => vga.device.framebuffer_read(host, offset, data),
+            MemoryOwner::VgaRegisters => vga.device.mmio_read(offset, data),
             MemoryOwner::VgaRom => {
                 let from = usize::try_from(offset).unwrap_or(usize::MAX);
                 let rom = vga.rom.iter().copied().skip(from).chain(core::iter::repeat(0));
@@ -626,20 +642,16 @@ impl Machine {
                     *byte = new;
                 }
             }
-            MemoryOwner::VgaLegacy | MemoryOwner::VgaRegisters => {
-                let _ = width;
-                data.fill(0xff);
-            }
             MemoryOwner::XenPlatform => data.fill(0),
         }
     }
 
-    fn memory_write<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, width: Width, data: &[u8]) {
+    fn memory_write<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, data: &[u8]) {
+        let Some(vga) = &mut self.vga else { return };
         match owner {
-            MemoryOwner::VgaFramebuffer => host.video_write(offset, data),
-            MemoryOwner::VgaLegacy | MemoryOwner::VgaRegisters => {
-                let _ = width;
-            }
+            MemoryOwner::VgaLegacy => vga.device.legacy_write(host, offset, data),
+            MemoryOwner::VgaFramebuffer => vga.device.framebuffer_write(host, offset, data),
+            MemoryOwner::VgaRegisters => vga.device.mmio_write(host, offset, data),
             MemoryOwner::VgaRom | MemoryOwner::XenPlatform => {}
         }
     }
@@ -763,12 +775,12 @@ impl VgaCard {
             interrupt_pin: 0,
         })
         .with_region(Self::FRAMEBUFFER, Region::Memory { size: memory_bytes, prefetchable: true })
-        .with_region(Self::REGISTERS, Region::Memory { size: 4096, prefetchable: false });
+        .with_region(Self::REGISTERS, Region::Memory { size: vga::MMIO_BYTES, prefetchable: false });
         let space = match rom.len() {
             0 => space,
             _ => space.with_region(config::ROM, Region::Rom { size: 0x1_0000 }),
         };
-        Self { config: space, rom, reported_aperture: None }
+        Self { config: space, device: Vga::new(memory_bytes), rom, reported_aperture: None }
     }
 }
 
@@ -883,6 +895,11 @@ fn fixed_ports(config: &MachineConfig) -> Vec<PortRange> {
     if config.firmware_log {
         add(debug_port::FIRMWARE_PORT, 1, PortOwner::DebugPort);
         add(debug_port::BOCHS_PORT, 1, PortOwner::DebugPort);
+    }
+    if config.vga.is_some() {
+        for (first, last) in [(vga::FIRST_PORT, vga::LAST_PORT), (vga::FIRST_DISPI_PORT, vga::LAST_DISPI_PORT)] {
+            add(first.0, last.0.saturating_sub(first.0).saturating_add(1), PortOwner::Vga);
+        }
     }
     if config.xen_platform {
         let count = xen_platform::FIXED_LAST.saturating_sub(xen_platform::FIXED_FIRST).saturating_add(1);

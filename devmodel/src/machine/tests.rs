@@ -314,6 +314,60 @@ fn firmware_finds_the_boot_order() {
     assert_eq!(machine.port_read(&mut host, IoPort(0x71), Width::Byte), 0x32);
 }
 
+/// A screen that only looks at what it is told.
+#[derive(Default)]
+struct Screen {
+    size: (u32, u32),
+    first: vec::Vec<u32>,
+    changes: usize,
+}
+
+impl Surface for Screen {
+    fn resize(&mut self, width: u32, height: u32) -> bool {
+        self.size = (width, height);
+        true
+    }
+
+    fn write(&mut self, x: u32, y: u32, pixels: &[u32]) {
+        if (x, y) == (0, 0) {
+            self.first = pixels.into();
+        }
+    }
+
+    fn changed(&mut self, x: u32, y: u32, width: u32, height: u32) {
+        assert!(x + width <= self.size.0 && y + height <= self.size.1);
+        self.changes += 1;
+    }
+}
+
+/// Bochs VBE: 1024 × 768 in 32 bits, then a pixel through the linear framebuffer.
+#[test]
+fn the_graphics_card_is_reached_by_ports_memory_and_aperture() {
+    let (mut machine, mut host) = machine();
+    set_up(&mut machine, &mut host);
+    for (index, value) in [(4, 0), (1, 1024), (2, 768), (3, 32), (4, 0x41)] {
+        machine.port_write(&mut host, IoPort(0x1ce), Width::Word, index);
+        machine.port_write(&mut host, IoPort(0x1cf), Width::Word, value);
+    }
+    let mut data = [0; 2];
+    machine.mmio_read(&mut host, GuestAddr(0xf201_0502), Width::Word, &mut data);
+    assert_eq!(u16::from_le_bytes(data), 1024);
+    machine.port_write(&mut host, IoPort(0x3c0), Width::Byte, 0x20);
+    machine.mmio_write(&mut host, GuestAddr(0xf000_0000), Width::Dword, &[0x33, 0x22, 0x11, 0x00]);
+    assert_eq!(host.video[..3], [0x33, 0x22, 0x11]);
+    let mut screen = Screen::default();
+    machine.refresh(&mut host, &mut screen, true);
+    assert_eq!(screen.size, (1024, 768));
+    assert_eq!(screen.first[0], 0x0011_2233);
+    let changes = screen.changes;
+    machine.refresh(&mut host, &mut screen, false);
+    machine.refresh(&mut host, &mut screen, false);
+    let settled = screen.changes;
+    machine.refresh(&mut host, &mut screen, false);
+    assert_eq!(screen.changes, settled, "an unchanged picture is not drawn again");
+    assert!(changes > 0);
+}
+
 /// A pseudo-random sequence that is the same in every run.
 struct Random(u64);
 
@@ -373,6 +427,7 @@ impl Random {
 fn a_million_random_accesses_do_no_harm() {
     let (mut machine, mut host) = machine();
     let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut screen = Screen::default();
     let commands = [0x20, 0x24, 0x25, 0x30, 0x34, 0x35, 0xc4, 0xc5, 0xc6, 0xc8, 0xca, 0xec, 0xef, 0xb0, 0xe7, 0x40];
     for round in 0..1_000_000_u32 {
         if round % 50_000 == 0 {
@@ -451,6 +506,10 @@ fn a_million_random_accesses_do_no_harm() {
                 assert!(machine.serial_receive(&mut host, port, &data) <= data.len());
                 machine.serial_ready(&mut host, port);
                 machine.poll(&mut host);
+                // Drawing takes far longer than anything else does.
+                if random.below(100) == 0 {
+                    machine.refresh(&mut host, &mut screen, value & 1 != 0);
+                }
             }
         }
         assert!(host.claimed.len() < 64, "what is claimed stays few ranges");
