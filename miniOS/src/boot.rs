@@ -1,0 +1,226 @@
+//! From Xen's first jump to the program's `main`, and the end.
+//!
+//! Order: hypercalls, the table of frames, shared information, callbacks and traps, console 0 and the log, the rest of
+//! the memory and the heap, the clock's timer. Then everything else works.
+//!
+//! Source: the layout that Xen's domain builder gives a PV domain, `tools/libs/guest/xg_dom_x86.c`: image, modules, the
+//! table of frames, start information, xenstore's and the console's page, page tables, a stack, and from there on free
+//! memory up to the end of what is mapped.
+// UNSAFETY: takes what the domain builder left in memory, and sets up what everything else stands on.
+#![expect(unsafe_code)]
+
+use crate::addr::{Mfn, VirtAddr, to_usize};
+use crate::arch::{self, paging};
+use crate::frame;
+use crate::hypercall::sched::{self, ShutdownReason};
+use crate::hypercall::{XenError, vcpu, version};
+use crate::shared::SharedBytes;
+use crate::{clock, console, event, heap, logger};
+use core::ops::Range;
+use core::ptr;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use spin::Once;
+use xen_abi::start_info::StartInfo;
+use xen_abi::{PAGE_SHIFT, PAGE_SIZE, Port};
+
+/// Where the parts of the image are; the linker script's symbols.
+#[derive(Clone, Debug)]
+pub struct ImageLayout {
+    /// Address of the domain's first page.
+    pub virt_base: usize,
+    /// The image's code.
+    pub text: Range<usize>,
+    /// The page that Xen fills.
+    pub hypercall_page: usize,
+    /// The page below the stack.
+    pub stack_guard: usize,
+    /// Where the stack begins, growing down.
+    pub stack_top: usize,
+}
+
+static LAYOUT: Once<ImageLayout> = Once::new();
+static START_INFO: Once<&'static StartInfo> = Once::new();
+static VIRT_BASE: AtomicUsize = AtomicUsize::new(0);
+
+/// A page that gives its address to Xen's shared information.
+#[repr(C, align(4096))]
+struct SharedInfoPage(core::cell::UnsafeCell<[u8; PAGE_SIZE]>);
+
+// SAFETY: nobody looks at it but through `SharedBytes`.
+unsafe impl Sync for SharedInfoPage {}
+
+static SHARED_INFO: SharedInfoPage = SharedInfoPage(core::cell::UnsafeCell::new([0; PAGE_SIZE]));
+
+/// Address of the domain's first page. 0 on the host.
+pub(crate) fn virt_base() -> usize {
+    VIRT_BASE.load(Ordering::Relaxed)
+}
+
+/// Where the parts of the image are. `None` on the host.
+#[must_use]
+pub fn layout() -> Option<&'static ImageLayout> {
+    LAYOUT.get()
+}
+
+/// What the domain builder told. `None` on the host.
+#[must_use]
+pub fn start_info() -> Option<&'static StartInfo> {
+    START_INFO.get().copied()
+}
+
+/// The kernel's command line: `extra=` of xl.cfg. Bytes that are not UTF-8 end it.
+#[must_use]
+pub fn command_line() -> &'static str {
+    let Some(info) = start_info() else { return "" };
+    let text = info.cmd_line.split(|&byte| byte == 0).next().unwrap_or(&[]);
+    match core::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => core::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or(""),
+    }
+}
+
+/// The value of `key=value` on the command line; the last one counts. A word without `=` has the value "".
+#[must_use]
+pub fn option(key: &str) -> Option<&'static str> {
+    find_option(command_line(), key)
+}
+
+fn find_option<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    let value = |word: &'a str| {
+        let rest = word.strip_prefix(key)?;
+        if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=') }
+    };
+    line.split_ascii_whitespace().filter_map(value).next_back()
+}
+
+/// Pages of memory that this domain has.
+#[must_use]
+pub fn memory_pages() -> usize {
+    frame::total_pages()
+}
+
+/// Xenstore's page and our port to it. `None` on the host, and where the toolstack gave none.
+///
+/// The page is handed out as shared bytes for the one client that there is; a second caller gets `None`.
+#[must_use]
+pub fn take_store() -> Option<(SharedBytes, Port)> {
+    static TAKEN: core::sync::atomic::AtomicBool = core::sync::atomic::AtomicBool::new(false);
+    let info = start_info()?;
+    if info.store_mfn == 0 || TAKEN.swap(true, Ordering::Relaxed) {
+        return None;
+    }
+    Some((boot_page(Mfn::new(info.store_mfn))?, info.store_evtchn))
+}
+
+/// A page among those that the domain builder mapped, by its machine frame.
+fn boot_page(mfn: Mfn) -> Option<SharedBytes> {
+    let pages = frame::total_pages();
+    let pfn = (0..pages as u64).map(crate::addr::Pfn::new).find(|&pfn| frame::mfn_of(pfn) == mfn)?;
+    let address = frame::address_of(pfn);
+    // SAFETY: the domain builder mapped its own pages, for good, and Rust code knows them only from here, which is
+    // asked once for each of them.
+    paging::is_mapped(address).then(|| unsafe { SharedBytes::from_raw(address, PAGE_SIZE) })
+}
+
+/// Begins. Called by [`image!`](crate::image) alone.
+///
+/// # Safety
+/// Called once, before anything else, on the boot stack of a PV domain, with the address of Xen's start information
+/// and the addresses of the image's own symbols.
+pub unsafe fn start(start_info: usize, layout: ImageLayout, main: fn()) -> ! {
+    VIRT_BASE.store(layout.virt_base, Ordering::Relaxed);
+    // SAFETY: Xen fills the page before it starts the domain.
+    unsafe { arch::set_hypercall_page(layout.hypercall_page) };
+    // SAFETY: the caller vouches for the address; the domain builder wrote the structure and nobody changes it.
+    let info: &'static StartInfo = unsafe { &*ptr::with_exposed_provenance(start_info) };
+    let layout = LAYOUT.call_once(|| layout);
+    START_INFO.call_once(|| info);
+    frame::set_frame_table(VirtAddr::new(to_usize(info.mfn_list)), to_usize(info.nr_pages));
+    paging::set_top_table(VirtAddr::new(to_usize(info.pt_base)));
+
+    // Without shared information, console or memory there is nothing to report to: the domain just ends.
+    let begun = begin(info, layout);
+    if begun.is_err() {
+        sched::shutdown(ShutdownReason::Crash);
+    }
+    main();
+    shut_down(ShutdownReason::PowerOff)
+}
+
+fn begin(info: &'static StartInfo, layout: &'static ImageLayout) -> Result<(), XenError> {
+    let page = VirtAddr::new(SHARED_INFO.0.get().expose_provenance());
+    // SAFETY: nobody uses the page in the image; from now on it is shared information and accessed as such.
+    unsafe { paging::replace_page(page, Mfn::new(info.shared_info >> PAGE_SHIFT)) }?;
+    // SAFETY: it is mapped for good, and known to Rust code through this value alone.
+    event::begin(unsafe { SharedBytes::from_raw(page, PAGE_SIZE) });
+    clock::begin();
+    vcpu::stop_periodic_timer()?;
+    // SAFETY: `arch::sleep` made the callbacks for the one place at which events are unmasked.
+    unsafe { vcpu::set_callbacks(arch::event_callback_address(), arch::failsafe_callback_address()) }?;
+    // SAFETY: the table is made of entries for just that.
+    unsafe { vcpu::set_trap_table(&arch::trap_table()) }?;
+
+    if info.console_mfn != 0
+        && let Some(page) = boot_page(Mfn::new(info.console_mfn))
+    {
+        console::begin(page, info.console_evtchn);
+    }
+    logger::begin(option("loglevel"));
+    if !info.magic.starts_with(b"xen-3.") {
+        log::error!("the start information says it is something else: {:?}", &info.magic);
+        return Err(XenError::EINVAL);
+    }
+    let memory = add_memory(info, layout);
+    match &memory {
+        Ok(()) => {}
+        Err(error) => log::error!("memory cannot be set up: {error}"),
+    }
+    memory?;
+    event::begin_timer()?;
+    match version::version() {
+        Ok(version) => log::info!("Xen {version}, {} MiB of memory, {} KiB free", memory_pages() >> 8, heap::free_bytes() >> 10),
+        Err(error) => log::warn!("Xen does not say its version: {error}"),
+    }
+    log::debug!("command line: {}", command_line());
+    Ok(())
+}
+
+/// Maps what the domain builder left out and makes all memory that nobody uses the heap.
+fn add_memory(info: &StartInfo, layout: &ImageLayout) -> Result<(), XenError> {
+    let base = VirtAddr::new(layout.virt_base);
+    let end = base.page(to_usize(info.nr_pages));
+    // The page after the tables is the boot stack that the domain builder provides; we never used it, but it is no
+    // loss, and its place says where free memory begins.
+    let free = VirtAddr::new(to_usize(info.pt_base)).page(to_usize(info.nr_pt_frames) + 1);
+    let mut first = free;
+    while first < end && paging::is_mapped(first) {
+        first = first.page(1);
+    }
+    // SAFETY: everything from `free` on is unused by the layout in the module head; `first` is where mapping ends.
+    let free = unsafe { paging::extend(free, first, end) }?;
+    // SAFETY: the page below the stack is for this: nobody uses it.
+    unsafe { paging::unmap_page(VirtAddr::new(layout.stack_guard)) }?;
+    // SAFETY: all of it is mapped now, nobody uses it, and it is given away once.
+    unsafe { heap::begin(free, end) };
+    Ok(())
+}
+
+/// Ends the domain, after the console has taken what was logged.
+pub fn shut_down(reason: ShutdownReason) -> ! {
+    console::drain();
+    sched::shutdown(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find_option;
+
+    #[test]
+    fn options_are_found_by_whole_words_and_the_last_one_counts() {
+        let line = "loglevel=info panic  x=1=2 loglevel=debug";
+        assert_eq!(find_option(line, "loglevel"), Some("debug"));
+        assert_eq!(find_option(line, "panic"), Some(""));
+        assert_eq!(find_option(line, "x"), Some("1=2"));
+        assert_eq!(find_option(line, "log"), None);
+    }
+}

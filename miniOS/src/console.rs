@@ -1,0 +1,234 @@
+//! Console 0: where the log and the last words go.
+//!
+//! What does not fit the ring waits in a backlog of [`BACKLOG_LEN`] bytes, which is sent on when the daemon has taken
+//! something; [`crate::event::take_pending`] sees to that. What does not fit the backlog either is dropped, and a line
+//! tells how much, so logging never waits for anybody. [`drain`] does wait, since it comes before the end.
+//!
+//! Source: Xen's public/io/console.h. Input is read by [`read`]; nobody is told when it arrives.
+
+use crate::hypercall::{event as event_ops, sched};
+use crate::ring::{ByteReceiver, ByteRing, ByteSender};
+use crate::shared::SharedBytes;
+use crate::{clock, event};
+use core::fmt::{self, Write};
+use spin::Mutex;
+use xen_abi::Port;
+use xen_abi::io::console as abi;
+
+/// Bytes that wait at most.
+pub const BACKLOG_LEN: usize = 8192;
+/// How long [`drain`] waits for a daemon that takes nothing, in nanoseconds.
+const DRAIN_PATIENCE: u64 = 1_000_000_000;
+/// How often it looks, in nanoseconds.
+const DRAIN_INTERVAL: u64 = 2_000_000;
+
+const OUT: ByteRing =
+    ByteRing { data: abi::OUT_OFFSET, size: abi::OUT_LEN as u32, consumer: abi::OUT_CONS_OFFSET, producer: abi::OUT_PROD_OFFSET };
+const IN: ByteRing =
+    ByteRing { data: abi::IN_OFFSET, size: abi::IN_LEN as u32, consumer: abi::IN_CONS_OFFSET, producer: abi::IN_PROD_OFFSET };
+
+struct Console {
+    page: SharedBytes,
+    port: Port,
+    sender: ByteSender,
+    receiver: ByteReceiver,
+    backlog: Backlog,
+}
+
+/// Bytes that wait for room in the ring.
+struct Backlog {
+    bytes: [u8; BACKLOG_LEN],
+    first: usize,
+    len: usize,
+    /// Bytes that found no room since the last report.
+    dropped: usize,
+}
+
+impl Backlog {
+    const fn new() -> Self {
+        Self { bytes: [0; BACKLOG_LEN], first: 0, len: 0, dropped: 0 }
+    }
+
+    fn push(&mut self, data: &[u8]) {
+        let kept = data.len().min(BACKLOG_LEN - self.len);
+        for &byte in &data[..kept] {
+            self.bytes[(self.first + self.len) % BACKLOG_LEN] = byte;
+            self.len += 1;
+        }
+        self.dropped += data.len() - kept;
+    }
+
+    /// The longest run of waiting bytes that lies in one piece.
+    fn front(&self) -> &[u8] {
+        &self.bytes[self.first..(self.first + self.len).min(BACKLOG_LEN)]
+    }
+
+    fn remove(&mut self, count: usize) {
+        self.first = (self.first + count) % BACKLOG_LEN;
+        self.len -= count;
+    }
+}
+
+static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
+
+/// Takes up the console.
+pub(crate) fn begin(page: SharedBytes, port: Port) {
+    let sender = ByteSender::new(OUT, &page);
+    let receiver = ByteReceiver::new(IN, &page);
+    *CONSOLE.lock() = Some(Console { page, port, sender, receiver, backlog: Backlog::new() });
+}
+
+impl Console {
+    fn write(&mut self, data: &[u8]) {
+        self.send_backlog();
+        let sent = if self.backlog.len == 0 { self.sender.send(&self.page, data).unwrap_or(0) } else { 0 };
+        self.backlog.push(&data[sent..]);
+        self.notify();
+        self.watch();
+    }
+
+    fn send_backlog(&mut self) -> bool {
+        let before = self.backlog.len;
+        loop {
+            // A ring that makes no sense takes nothing.
+            let sent = self.sender.send(&self.page, self.backlog.front()).unwrap_or(0);
+            self.backlog.remove(sent);
+            if sent == 0 || self.backlog.len == 0 {
+                break;
+            }
+        }
+        if self.backlog.dropped > 0 && self.backlog.len == 0 {
+            let mut line = heapless::String::<64>::new();
+            let _: fmt::Result = write!(line, "[{} bytes of log were dropped here]\r\n", self.backlog.dropped);
+            self.backlog.dropped = 0;
+            self.backlog.push(line.as_bytes());
+        }
+        self.backlog.len != before
+    }
+
+    fn notify(&self) {
+        // The daemon may be gone; then nobody reads.
+        let _: Result<(), _> = event_ops::send(self.port);
+    }
+
+    /// Asks for the daemon's signals while there is something to send on, and only then.
+    fn watch(&self) {
+        if self.backlog.len > 0 { event::unmask(self.port) } else { event::mask(self.port) }
+    }
+}
+
+/// Writes to the console, each line feed as carriage return and line feed.
+pub fn write(text: &str) {
+    if let Some(mut console) = CONSOLE.try_lock()
+        && let Some(console) = console.as_mut()
+    {
+        write_lines(text, |piece| console.write(piece));
+    }
+}
+
+fn write_lines(text: &str, mut write: impl FnMut(&[u8])) {
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n') {
+            Some(line) => {
+                write(line.as_bytes());
+                write(b"\r\n");
+            }
+            None => write(line.as_bytes()),
+        }
+    }
+}
+
+/// Reads what was typed, up to the length of `data`, and says how much that was.
+pub fn read(data: &mut [u8]) -> usize {
+    let mut console = CONSOLE.lock();
+    let Some(console) = console.as_mut() else { return 0 };
+    let Console { page, receiver, .. } = console;
+    let count = receiver.receive(page, data).unwrap_or(0);
+    if count > 0 {
+        console.notify();
+    }
+    count
+}
+
+/// Our port, for those who dispatch events.
+pub(crate) fn port() -> Option<Port> {
+    CONSOLE.try_lock()?.as_ref().map(|console| console.port)
+}
+
+/// The daemon has signalled: sends on what waits.
+pub(crate) fn signalled() {
+    if let Some(mut console) = CONSOLE.try_lock()
+        && let Some(console) = console.as_mut()
+    {
+        if console.send_backlog() {
+            console.notify();
+        }
+        console.watch();
+    }
+}
+
+/// Waits until the daemon has taken everything, or has taken nothing for a second.
+pub fn drain() {
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    let Some(console) = console.as_mut() else { return };
+    let mut room = usize::MAX;
+    let mut patience = clock::system_time().saturating_add(DRAIN_PATIENCE);
+    loop {
+        if console.send_backlog() {
+            console.notify();
+        }
+        let Ok(now_room) = console.sender.room(&console.page) else { return };
+        if console.backlog.len == 0 && now_room == abi::OUT_LEN {
+            return;
+        }
+        let now = clock::system_time();
+        if now_room != room {
+            room = now_room;
+            patience = now.saturating_add(DRAIN_PATIENCE);
+        }
+        if now >= patience || sched::poll(&[], now.saturating_add(DRAIN_INTERVAL)).is_err() {
+            return;
+        }
+    }
+}
+
+/// Writes where everything else may be broken, as far as the console is not in use at this very moment.
+pub(crate) struct Emergency;
+
+impl Write for Emergency {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write(text);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::vec::Vec;
+
+    #[test]
+    fn line_feeds_get_carriage_returns() {
+        let mut out = Vec::new();
+        write_lines("a\n\nb", |piece| out.extend_from_slice(piece));
+        assert_eq!(out, b"a\r\n\r\nb");
+    }
+
+    #[test]
+    fn what_waits_comes_out_in_order_and_what_does_not_fit_is_counted() {
+        let mut backlog = Backlog::new();
+        backlog.push(&[1; 100]);
+        backlog.remove(60);
+        backlog.push(&[2; BACKLOG_LEN]);
+        assert_eq!(backlog.dropped, 40);
+        let mut out = Vec::new();
+        while backlog.len > 0 {
+            let count = backlog.front().len();
+            out.extend_from_slice(backlog.front());
+            backlog.remove(count);
+        }
+        assert_eq!(out.iter().filter(|&&byte| byte == 1).count(), 40);
+        assert_eq!(out.len(), BACKLOG_LEN);
+        assert!(out.is_sorted());
+    }
+}
