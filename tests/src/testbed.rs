@@ -73,10 +73,22 @@ pub enum Clock {
 pub struct Disk {
     /// At most 20 characters; the disk is `/dev/testbed/NAME` in dom0.
     pub name: String,
-    /// A raw image or a block device of this machine.
+    /// An image or a block device of this machine.
     pub file: PathBuf,
+    /// How the image is written; dom0 sees the content.
+    pub format: Format,
     /// What happens to writes.
     pub writes: Writes,
+}
+
+/// How a disk image is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// As the disk itself.
+    #[default]
+    Raw,
+    /// In QEMU's own format.
+    Qcow2,
 }
 
 /// What happens to writes to a [`Disk`].
@@ -393,20 +405,31 @@ fn command(options: &Options, port: u16) -> Result<Command> {
     command
         .arg("-nic")
         .arg(format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{AGENT_PORT}"));
-    command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", dom0.disk.display()));
+    command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", file_option(&dom0.disk)));
     for (index, disk) in disks.iter().enumerate() {
+        let format = match disk.format {
+            Format::Raw => "raw",
+            Format::Qcow2 => "qcow2",
+        };
         let writes = match disk.writes {
             Writes::Kept => "cache=writeback",
             Writes::Forgotten => "snapshot=on",
             Writes::Refused => "read-only=on",
         };
-        command.arg("-drive").arg(format!("file={},format=raw,if=none,id=disk{index},{writes}", disk.file.display()));
+        command
+            .arg("-drive")
+            .arg(format!("file={},format={format},if=none,id=disk{index},{writes}", file_option(&disk.file)));
         command.arg("-device").arg(format!("virtio-blk-pci,drive=disk{index},serial={}", disk.name));
     }
     // An own process group keeps Ctrl-C at the terminal from killing QEMU before dom0 has written its disks.
     command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     command.stderr(File::create(options.logs.join("qemu.log")).context("cannot create qemu.log")?);
     Ok(command)
+}
+
+/// A comma ends an option of QEMU unless there are two.
+fn file_option(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
 }
 
 /// Copies what Xen and dom0 print to the log, and says when dom0 is ready.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod config_file;
 mod debian;
 mod elf;
 mod emulator;
@@ -11,6 +12,7 @@ mod initrd;
 mod packages;
 mod paths;
 mod progress;
+mod run;
 mod shell;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ enum Task {
         #[arg(long)]
         xen: Option<Xen>,
     },
+    /// Boots a guest on our device model on a real Xen, and shows where its screen and its serial port are.
+    Run(run::Arguments),
     /// Boots the testbed, runs a command in dom0 and powers off. Without a command, lines of the standard input are run.
     Shell(shell::Arguments),
 }
@@ -61,6 +65,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             }
             println!("{}", guest::disk()?.display());
         }
+        Task::Run(arguments) => return run::run(&arguments),
         Task::Shell(arguments) => return shell::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use tests::testbed::{Agent, Clock, Disk, Options, Testbed, Writes};
+use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 
 use crate::image::{self, Xen};
 use crate::progress::Step;
@@ -42,11 +42,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         ensure!(folder.is_dir(), "{} is not a folder", folder.display());
         let file = logs.join("job.img");
         debian::make_disk(folder, &file, "job", 64)?;
-        disks.push(Disk { name: "job".to_owned(), file, writes: Writes::Kept });
+        disks.push(Disk { name: "job".to_owned(), file, format: Format::Raw, writes: Writes::Kept });
     }
     for disk in &arguments.disk {
         let Some((name, file)) = disk.split_once('=') else { bail!("--disk takes NAME=FILE, not {disk}") };
-        disks.push(Disk { name: name.to_owned(), file: file.into(), writes: Writes::Forgotten });
+        disks.push(Disk { name: name.to_owned(), file: file.into(), format: Format::Raw, writes: Writes::Forgotten });
     }
     let options = Options {
         emulator: emulator::find()?,

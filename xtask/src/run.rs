@@ -1,0 +1,258 @@
+//! `cargo xtask run`: an HVM guest on our device model, to look at and to talk to.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use tests::domain::{Config, DeviceModel, Guest, IOEMU, RAMDISK, Serial};
+use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
+
+use crate::config_file::{self, ConfigFile};
+use crate::image::{self, Xen};
+use crate::progress::Step;
+use crate::{build, emulator, guest, paths};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The release of Xen.
+    #[arg(long, default_value = "4.17")]
+    xen: Xen,
+    /// An own xl.cfg, with the disk images that it names, instead of the default guest.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Save what the guest shows once that stands still, then power off.
+    #[arg(long, value_name = "FILE.png")]
+    screenshot: Option<PathBuf>,
+    /// What emulates the guest's PC.
+    #[arg(long, value_enum, default_value_t = Dm::Stubdom)]
+    dm: Dm,
+    /// Memory of the whole testbed in MiB, of which dom0 has 1024.
+    #[arg(long, default_value_t = 3072)]
+    memory: u32,
+}
+
+/// What emulates the guest's PC.
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Dm {
+    /// Our stub domain.
+    Stubdom,
+    /// The QEMU of dom0, to compare with.
+    Qemu,
+}
+
+impl From<Dm> for DeviceModel {
+    fn from(dm: Dm) -> Self {
+        match dm {
+            Dm::Stubdom => Self::Stubdom,
+            Dm::Qemu => Self::Qemu,
+        }
+    }
+}
+
+/// The VNC display in dom0.
+const DISPLAY: u16 = 1;
+/// How long the screen stands still before its picture is taken.
+const STILL: Duration = Duration::from_secs(10);
+/// When a picture is taken of a screen that never stands still.
+const PICTURE_LIMIT: Duration = Duration::from_secs(600);
+/// How long a guest may take to power off.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(60);
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let interrupt = interrupts()?;
+    let device_model = arguments.dm.into();
+    if device_model == DeviceModel::Stubdom {
+        build::all()?;
+    }
+    let file = match &arguments.config {
+        Some(path) => config_file::read(path, device_model, DISPLAY)?,
+        None => default_guest(device_model)?,
+    };
+    let logs = paths::logs("run");
+    let options = Options {
+        emulator: emulator::find()?,
+        dom0: image::dom0(arguments.xen)?,
+        disks: file.disks.clone(),
+        clock: Clock::Wall,
+        memory: arguments.memory,
+        logs: logs.clone(),
+    };
+    let step = Step::logged(format!("Booting Xen {} and its dom0", arguments.xen), &logs.join("testbed.log"));
+    let testbed = Testbed::boot(&options)?;
+    step.done();
+    let outcome = with_guest(&testbed, &file, device_model, arguments.screenshot.as_deref(), &interrupt, &logs);
+    collect(testbed.agent(), &logs);
+    let step = Step::begin("Powering off");
+    testbed.shutdown()?;
+    step.done();
+    outcome?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ctrl-C and the signals that end a program arrive here. A second one ends at once.
+fn interrupts() -> Result<Receiver<()>> {
+    let (sender, receiver) = mpsc::channel();
+    let mut count = 0;
+    ctrlc::set_handler(move || {
+        count += 1;
+        if count > 1 {
+            std::process::exit(130);
+        }
+        eprintln!("\nPowering off; once more to leave at once.");
+        // Nobody listens any more when the end has begun.
+        let _ = sender.send(());
+    })
+    .context("cannot take Ctrl-C")?;
+    Ok(receiver)
+}
+
+fn default_guest(device_model: DeviceModel) -> Result<ConfigFile> {
+    let disk = Disk { name: "guest".to_owned(), file: guest::disk()?, format: Format::Raw, writes: Writes::Forgotten };
+    let mut config = Config::new("guest", device_model).disk("/dev/testbed/guest", "hda");
+    config.display = DISPLAY;
+    Ok(ConfigFile { name: config.name.clone(), text: config.text(), disks: vec![disk] })
+}
+
+/// Puts our image where the configurations expect it.
+pub(crate) fn install(agent: Agent) -> Result<()> {
+    let images = build::images();
+    for (file, place) in [(&images.ioemu, IOEMU), (&images.ramdisk, RAMDISK)] {
+        agent.put(place, &std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?)?;
+    }
+    Ok(())
+}
+
+fn with_guest(
+    testbed: &Testbed,
+    file: &ConfigFile,
+    device_model: DeviceModel,
+    screenshot: Option<&Path>,
+    interrupt: &Receiver<()>,
+    logs: &Path,
+) -> Result<()> {
+    let agent = testbed.agent();
+    if device_model == DeviceModel::Stubdom {
+        install(agent)?;
+    }
+    let step =
+        Step::logged(format!("Creating the guest {}", file.name), &logs.join(format!("qemu-dm-{}.log", file.name)));
+    let guest = Guest::create_from_text(agent, &file.name, DISPLAY, &file.text)?;
+    let vnc = forward(testbed, &guest.vnc_address(), 5901)?;
+    let serial = share(guest.serial().clone())?;
+    guest.unpause()?;
+    step.done();
+    eprintln!("Screen:  vncviewer 127.0.0.1:{vnc}");
+    eprintln!("Serial:  socat -,raw,echo=0 TCP:127.0.0.1:{serial}");
+    eprintln!("Logs:    {}", logs.display());
+    eprintln!("Ctrl-C powers off. The guest's serial console:");
+    let printed = guest.serial().clone();
+    thread::spawn(move || copy(&printed, &mut io::stdout()));
+    if let Some(path) = screenshot {
+        take_picture(&guest, path, interrupt)?;
+    } else {
+        while matches!(interrupt.recv_timeout(Duration::from_secs(1)), Err(RecvTimeoutError::Timeout)) {
+            if guest.state()?.is_none() {
+                eprintln!("\nThe guest has powered off.");
+                return Ok(());
+            }
+        }
+    }
+    if guest.state()?.is_some() {
+        let step = Step::begin("Shutting the guest down");
+        agent.exec(&format!("xl shutdown -F {}", guest.name()))?;
+        if guest.wait_for_end(SHUTDOWN_LIMIT).is_err() {
+            guest.destroy()?;
+        }
+        step.done();
+    }
+    Ok(())
+}
+
+/// A port of this machine for an address in dom0: the usual one unless somebody else has it.
+fn forward(testbed: &Testbed, address: &str, usual: u16) -> Result<u16> {
+    testbed.forward(address, usual).or_else(|_| testbed.forward(address, 0))
+}
+
+/// Lets any number of programs on this machine read and write the serial port.
+fn share(serial: Serial) -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    let port = listener.local_addr()?.port();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(mut input) = client.try_clone() else { continue };
+            let (to_guest, from_guest) = (serial.clone(), serial.clone());
+            thread::spawn(move || {
+                let mut buffer = [0; 256];
+                while let Ok(length @ 1..) = input.read(&mut buffer) {
+                    if to_guest.send(&buffer[..length]).is_err() {
+                        return;
+                    }
+                }
+            });
+            let mut output = client;
+            thread::spawn(move || copy(&from_guest, &mut output));
+        }
+    });
+    Ok(port)
+}
+
+/// Writes what the guest prints, from its first byte on, until one of both ends.
+fn copy(serial: &Serial, to: &mut impl Write) {
+    let mut known = 0;
+    loop {
+        let (bytes, goes_on) = serial.wait_past(known, Duration::from_secs(60));
+        known += bytes.len();
+        if to.write_all(&bytes).and_then(|()| to.flush()).is_err() || (bytes.is_empty() && !goes_on) {
+            return;
+        }
+    }
+}
+
+/// Waits until the screen shows something and stands still, and saves it.
+fn take_picture(guest: &Guest, path: &Path, interrupt: &Receiver<()>) -> Result<()> {
+    let start = Instant::now();
+    let mut viewer = guest.viewer()?;
+    let mut last = viewer.picture()?.clone();
+    let mut since = Instant::now();
+    let mut printed = 0;
+    while start.elapsed() < PICTURE_LIMIT {
+        if interrupt.recv_timeout(Duration::from_secs(1)).is_ok() {
+            return Ok(());
+        }
+        ensure!(guest.state()?.is_some(), "the guest powered off before its screen stood still");
+        let now = viewer.picture()?;
+        let heard = guest.serial().text().len();
+        if *now != last || heard != printed || now.is_blank() {
+            last = now.clone();
+            printed = heard;
+            since = Instant::now();
+        } else if since.elapsed() > STILL {
+            break;
+        }
+    }
+    last.save(path)?;
+    eprintln!("\nThe picture of the screen is in {}", path.display());
+    Ok(())
+}
+
+/// Fetches the logs of the toolstack, of the stub domain and of Xen. What cannot be had is left out: the guest's end counts.
+pub(crate) fn collect(agent: Agent, logs: &Path) {
+    let fetch = || -> Result<()> {
+        std::fs::create_dir_all(logs)?;
+        let list = agent.check("cd /var/log/xen && find . -type f -name '*.log'")?;
+        for name in list.lines() {
+            let file = name.rsplit('/').next().unwrap_or(name);
+            std::fs::write(logs.join(file), agent.get(&format!("/var/log/xen/{name}"))?)?;
+        }
+        std::fs::write(logs.join("xl-dmesg.log"), agent.exec("xl dmesg")?.stdout)?;
+        Ok(())
+    };
+    if let Err(error) = fetch() {
+        eprintln!("Some logs could not be fetched: {error:#}");
+    }
+}
