@@ -19,7 +19,6 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::poll_fn;
-use core::pin::pin;
 use core::str::FromStr;
 use core::task::{Poll, Waker};
 use core::time::Duration;
@@ -27,6 +26,7 @@ use core::time::Duration;
 use log::{info, warn};
 use xen_abi::DomId;
 
+use crate::exec::{Either, first_of};
 use crate::front::{Platform, Shortage};
 use crate::ring::RingFault;
 use crate::xenstore::{Watch, Xenstore, XenstoreError};
@@ -436,7 +436,7 @@ pub async fn supervise<P: Platform, D: Driver>(
         let _ = store.write(&format!("{path}/state"), &XenbusState::Closed.number().to_string()).await;
         if let Some(link) = &mut link {
             // Whatever this comes to, the connection is over.
-            let _ = either(link.let_go(), platform.sleep(LETTING_GO)).await;
+            let _ = first_of(link.let_go(), platform.sleep(LETTING_GO)).await;
         }
         driver.release();
         if let Some(status) = end {
@@ -540,7 +540,7 @@ impl<P: Platform> Step<'_, P> {
                 None => core::future::pending().await,
             }
         };
-        match ended_or(self.session, either(waited, patient)).await {
+        match ended_or(self.session, first_of(waited, patient)).await {
             Ok(Either::First(result)) => result.map(|()| Reached::Wanted),
             Ok(Either::Second(())) => {
                 Err(LinkError { device, problem: Problem::Deadline { wanted: self.wanted, last } })
@@ -553,27 +553,10 @@ impl<P: Platform> Step<'_, P> {
 
 /// Runs `future` unless our side ends the connection first.
 async fn ended_or<T>(session: &Session, future: impl Future<Output = T>) -> Result<T, End> {
-    match either(session.wait(|state| state.end), future).await {
+    match first_of(session.wait(|state| state.end), future).await {
         Either::First(end) => Err(end),
         Either::Second(value) => Ok(value),
     }
-}
-
-enum Either<A, B> {
-    First(A),
-    Second(B),
-}
-
-/// Runs two futures until one of them is done. The first is asked first.
-async fn either<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> Either<A, B> {
-    let (mut first, mut second) = (pin!(first), pin!(second));
-    poll_fn(|context| {
-        if let Poll::Ready(value) = first.as_mut().poll(context) {
-            return Poll::Ready(Either::First(value));
-        }
-        second.as_mut().poll(context).map(Either::Second)
-    })
-    .await
 }
 
 /// The devices of one kind that the toolstack gave this domain, such as `768` and `5632` for `vbd`, in order.

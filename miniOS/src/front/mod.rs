@@ -3,9 +3,11 @@
 //! A frontend is a handle that is used from the main loop and shared with a task, which keeps it connected:
 //!
 //! ```text
-//! let disk = Block::new(platform, &store, "device/vbd/768", options);
-//! spawn(disk.clone().run());          // finds the backend, connects, reconnects
-//! disk.session().ready().await?;      // or go on, and look at `status` later
+//! let disk = Block::new(Rc::new(XenDomain), &store, "device/vbd/768", Options::default())?;
+//! executor.spawn(disk.clone().run());     // finds the backend, connects, reconnects
+//! disk.session().ready().await?;          // or go on, and look at `status` later
+//! // in the main loop, when disk.port() fired:
+//! disk.poll(|token, result| ..);
 //! ```
 //!
 //! Everything but `run` answers at once. Frontends know nothing of hypercalls: memory, grants, channels and time come
@@ -17,6 +19,9 @@ pub mod console;
 pub(crate) mod fake;
 pub mod framebuffer;
 pub mod keyboard;
+pub mod xen;
+
+pub use xen::XenDomain;
 
 use alloc::rc::Rc;
 use alloc::string::String;

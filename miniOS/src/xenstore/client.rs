@@ -29,6 +29,9 @@ use xen_abi::io::xs_wire;
 use xen_abi::{DomId, Port};
 
 use super::wire::{self, DirectoryPart, HEADER_LEN, Header, Operation, Permission, Refusal};
+use crate::boot;
+use crate::event::EventChannel;
+use crate::exec;
 use crate::ring::{ByteReceiver, ByteRing, ByteSender, RingFault};
 use crate::shared_mem::{Notify, SharedMem};
 
@@ -160,7 +163,13 @@ impl fmt::Debug for Xenstore {
 }
 
 impl Xenstore {
-    /// Takes up the connection that the domain was created with: the store's page and event channel of `start_info`.
+    /// Takes up the connection that the toolstack gave this domain. `None`: it gave none, or somebody has it already.
+    pub fn of_this_domain() -> Option<Self> {
+        let (page, port) = boot::take_store()?;
+        Some(Self::open(page, EventChannel::own(port)))
+    }
+
+    /// Takes up a connection through a page and an event channel.
     pub fn open(memory: impl SharedMem + 'static, channel: impl Notify + 'static) -> Self {
         let connection = Connection {
             memory: Box::new(memory),
@@ -194,6 +203,22 @@ impl Xenstore {
         // Woken only now, when the connection is free for whatever they do.
         wakers.into_iter().for_each(Waker::wake);
         more
+    }
+
+    /// A task that pumps whenever the store's event channel fires, until the connection ends.
+    pub async fn serve(self) {
+        let mut signal = exec::signal(self.port());
+        while self.fault().is_none() {
+            if self.pump() {
+                // Others first.
+                exec::sleep(1).await;
+            } else {
+                signal.wait().await;
+            }
+        }
+        if let Some(fault) = self.fault() {
+            log::error!("xenstore: no connection any more: {fault}");
+        }
     }
 
     /// Why the connection ended, if it did.
