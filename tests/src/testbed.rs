@@ -405,7 +405,9 @@ fn command(options: &Options, port: u16) -> Result<Command> {
     command
         .arg("-nic")
         .arg(format!("user,model=virtio-net-pci,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:{AGENT_PORT}"));
-    command.arg("-drive").arg(format!("file={},format=raw,if=virtio,snapshot=on", file_option(&dom0.disk)));
+    // QEMU makes the devices of `if=virtio` after all others; dom0 knows its own disk by being the first.
+    command.arg("-drive").arg(format!("file={},format=raw,if=none,id=dom0,snapshot=on", file_option(&dom0.disk)));
+    command.arg("-device").arg("virtio-blk-pci,drive=dom0");
     for (index, disk) in disks.iter().enumerate() {
         let format = match disk.format {
             Format::Raw => "raw",
