@@ -163,6 +163,8 @@ struct VgaCard {
 #[derive(Debug)]
 pub struct Machine {
     functions: Vec<(Location, Function)>,
+    /// The functions were claimed, which happens once.
+    functions_claimed: bool,
     map: AddressMap,
     host_bridge: ConfigSpace,
     config_address: ConfigAddress,
@@ -204,6 +206,7 @@ impl Machine {
         }
         Ok(Self {
             functions,
+            functions_claimed: false,
             map: AddressMap::new(fixed_ports(&config), fixed_memory(&config)),
             host_bridge: i440fx::host_bridge(),
             config_address: ConfigAddress::default(),
@@ -250,6 +253,11 @@ impl Machine {
         self.fw_cfg.reset();
         self.reset_ports = ResetPorts::default();
         self.remap(host);
+        if !core::mem::replace(&mut self.functions_claimed, true) {
+            for range in self.function_ranges() {
+                host.claim(range, true);
+            }
+        }
         for (link, reported) in (0..).zip(&mut self.reported_routes) {
             *reported = isa::link_route(&self.isa_bridge, link);
             host.pci_link_route(link, *reported);
@@ -551,16 +559,18 @@ impl Machine {
         self.report_lines(host);
     }
 
-    /// Everything that the machine claims now. [`crate::host::Platform::claim`] reports the same, change by change,
-    /// beginning with the first [`Machine::reset`].
+    /// Everything that the machine claims now. [`crate::host::Platform::claim`] has reported the same, change by
+    /// change, beginning with the first [`Machine::reset`].
     pub fn ranges(&self) -> impl Iterator<Item = Range> {
-        let functions = self.functions.iter();
-        let functions = functions.map(|(Location { slot, function }, _)| Range::PciFunction {
+        self.map.claimed().chain(self.function_ranges().filter(|_| self.functions_claimed))
+    }
+
+    fn function_ranges(&self) -> impl Iterator<Item = Range> {
+        self.functions.iter().map(|(Location { slot, function }, _)| Range::PciFunction {
             bus: 0,
             slot: *slot,
             function: *function,
-        });
-        self.map.claimed().chain(functions)
+        })
     }
 
     /// An operation of a disk has ended.

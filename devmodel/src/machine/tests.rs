@@ -90,8 +90,9 @@ fn the_functions_are_where_firmware_looks_for_them() {
     assert_eq!(found, expected);
     assert_eq!(machine.config_read(&mut host, 1, 0, 0, 0, Width::Dword), 0xffff_ffff, "there is one bus");
     assert_eq!(machine.config_read(&mut host, 0, 0, 0, 0x100, Width::Byte), 0xff, "and no extended space");
-    let functions = machine.ranges().filter(|range| matches!(range, Range::PciFunction { .. })).count();
+    let functions = host.claimed.iter().filter(|range| matches!(range, Range::PciFunction { .. })).count();
     assert_eq!(functions, expected.len());
+    assert_eq!(machine.ranges().count(), host.claimed.len());
 }
 
 #[test]

@@ -121,6 +121,8 @@ impl ConfigSpace {
         store(&mut space.initial, 0x2e, &identity.subsystem.1.to_le_bytes());
         store(&mut space.initial, 0x3d, &[identity.interrupt_pin]);
         store(&mut space.writable, COMMAND, &COMMAND_WRITABLE.to_le_bytes());
+        // Status: fast back-to-back transfers, medium DEVSEL timing.
+        store(&mut space.initial, 0x06, &0x0280_u16.to_le_bytes());
         // Status: the error bits, which nothing sets, clear where a one is written.
         store(&mut space.write_one_to_clear, 0x06, &0xf900_u16.to_le_bytes());
         // Cache line size, latency timer and interrupt line are storage for software.
