@@ -1,6 +1,6 @@
 //! PCI-to-ISA bridge of the PIIX3, at 00:01.0: the routes of the four PCI interrupt links.
 //!
-//! Source: Intel 82371FB/82371SB data sheet, section 2.2 (PIRQRC[A:D] at 0x60 to 0x63).
+//! Source: Intel 82371FB/82371SB data sheet, section 2.2 (PIRQRCA to PIRQRCD at 0x60 to 0x63).
 //! Not modelled: ISA timing, chip selects, DMA aliasing and the other chip set registers, which are storage.
 
 use crate::host::IsaIrq;
@@ -27,7 +27,7 @@ pub fn isa_bridge() -> ConfigSpace {
     })
     // IORT and XBCS.
     .with_registers(0x4c, &[0x4d, 0x00, 0x03, 0x00], &[0xff; 4])
-    // PIRQRC[A:D]: not routed.
+    // PIRQRCA to PIRQRCD: not routed.
     .with_registers(0x60, &[ROUTE_DISABLED; 4], &[0x8f; 4])
     // TOM, MSTAT, MBIRQ, APIC base, and the registers of the DMA and of system management.
     .with_registers(0x69, &[0x02, 0x00, 0x00], &[0xff; 3])
