@@ -155,6 +155,8 @@ struct VgaCard {
     config: ConfigSpace,
     device: Vga,
     rom: Vec<u8>,
+    /// Something was written to it since somebody asked.
+    touched: bool,
     /// Where the host was told that the linear framebuffer is.
     reported_aperture: Option<GuestAddr>,
 }
@@ -398,6 +400,7 @@ impl Machine {
             }
             PortOwner::Vga => {
                 if let Some(vga) = &mut self.vga {
+                    vga.touched = true;
                     vga.device.port_write(host, port, width, value);
                 }
             }
@@ -586,6 +589,12 @@ impl Machine {
         taken
     }
 
+    /// How many bytes a serial port has room for now.
+    #[must_use]
+    pub fn serial_room(&self, port: SerialId) -> usize {
+        self.serial.get(usize::from(port.0)).map_or(0, Uart16550::room)
+    }
+
     /// A serial port that refused a byte takes more.
     pub fn serial_ready<H: Host>(&mut self, host: &mut H, port: SerialId) {
         if let Some(serial) = self.serial.get_mut(usize::from(port.0)) {
@@ -609,6 +618,12 @@ impl Machine {
     /// Does what is due.
     pub fn poll<H: Host>(&mut self, host: &mut H) {
         self.report_lines(host);
+    }
+
+    /// Whether the guest wrote to the graphics card since this was last asked, other than through its linear aperture.
+    #[must_use]
+    pub fn take_display_touched(&mut self) -> bool {
+        self.vga.as_mut().is_some_and(|vga| core::mem::take(&mut vga.touched))
     }
 
     /// Draws what changed on the screen since the last time, or all of it.
@@ -658,6 +673,7 @@ impl Machine {
 
     fn memory_write<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, data: &[u8]) {
         let Some(vga) = &mut self.vga else { return };
+        vga.touched = true;
         match owner {
             MemoryOwner::VgaLegacy => vga.device.legacy_write(host, offset, data),
             MemoryOwner::VgaFramebuffer => vga.device.framebuffer_write(host, offset, data),
@@ -790,7 +806,7 @@ impl VgaCard {
             0 => space,
             _ => space.with_region(config::ROM, Region::Rom { size: 0x1_0000 }),
         };
-        Self { config: space, device: Vga::new(memory_bytes), rom, reported_aperture: None }
+        Self { config: space, device: Vga::new(memory_bytes), rom, touched: false, reported_aperture: None }
     }
 }
 
