@@ -34,6 +34,7 @@ pub mod io {
     pub mod fbif;
     pub mod kbdif;
     pub mod ring;
+    pub mod vchan;
     pub mod xenbus;
     pub mod xs_wire;
 }

@@ -273,7 +273,7 @@ fn operations(c: &mut Checks) {
 }
 
 fn io_numbers(c: &mut Checks) {
-    use io::{blkif, console, fbif, kbdif, ring, xenbus, xs_wire};
+    use io::{blkif, console, fbif, kbdif, ring, vchan, xenbus, xs_wire};
     numbers!(c, {
         "offsetof(struct blkif_sring, req_prod)" = ring::REQ_PROD_OFFSET, "offsetof(struct blkif_sring, req_event)" = ring::REQ_EVENT_OFFSET,
         "offsetof(struct blkif_sring, rsp_prod)" = ring::RSP_PROD_OFFSET, "offsetof(struct blkif_sring, rsp_event)" = ring::RSP_EVENT_OFFSET,
@@ -295,6 +295,13 @@ fn io_numbers(c: &mut Checks) {
         "offsetof(struct xencons_interface, in_prod)" = console::IN_PROD_OFFSET,
         "offsetof(struct xencons_interface, out_cons)" = console::OUT_CONS_OFFSET,
         "offsetof(struct xencons_interface, out_prod)" = console::OUT_PROD_OFFSET,
+        "offsetof(struct vchan_interface, left.cons)" = vchan::LEFT_CONS_OFFSET, "offsetof(struct vchan_interface, left.prod)" = vchan::LEFT_PROD_OFFSET,
+        "offsetof(struct vchan_interface, right.cons)" = vchan::RIGHT_CONS_OFFSET, "offsetof(struct vchan_interface, right.prod)" = vchan::RIGHT_PROD_OFFSET,
+        "offsetof(struct vchan_interface, left_order)" = vchan::LEFT_ORDER_OFFSET, "offsetof(struct vchan_interface, right_order)" = vchan::RIGHT_ORDER_OFFSET,
+        "offsetof(struct vchan_interface, cli_live)" = vchan::CLI_LIVE_OFFSET, "offsetof(struct vchan_interface, srv_live)" = vchan::SRV_LIVE_OFFSET,
+        "offsetof(struct vchan_interface, cli_notify)" = vchan::CLI_NOTIFY_OFFSET, "offsetof(struct vchan_interface, srv_notify)" = vchan::SRV_NOTIFY_OFFSET,
+        "offsetof(struct vchan_interface, grants)" = vchan::GRANTS_OFFSET,
+        "VCHAN_NOTIFY_WRITE" = vchan::VCHAN_NOTIFY_WRITE, "VCHAN_NOTIFY_READ" = vchan::VCHAN_NOTIFY_READ,
         "XENFB_TYPE_REFRESH_PERIOD" = fbif::XENFB_TYPE_REFRESH_PERIOD, "XENFB_TYPE_UPDATE" = fbif::XENFB_TYPE_UPDATE,
         "XENFB_TYPE_RESIZE" = fbif::XENFB_TYPE_RESIZE, "XENFB_NO_REFRESH" = fbif::XENFB_NO_REFRESH,
         "XENFB_IN_EVENT_SIZE" = fbif::EVENT_SIZE, "XENFB_OUT_EVENT_SIZE" = fbif::EVENT_SIZE, "XENFB_IN_RING_OFFS" = fbif::IN_RING_OFFSET,
@@ -364,6 +371,7 @@ const PROLOGUE: &str = r"
 #include <xen/io/console.h>
 #include <xen/io/fbif.h>
 #include <xen/io/kbdif.h>
+#include <xen/io/libxenvchan.h>
 #include <xen/io/xenbus.h>
 #include <xen/io/xs_wire.h>
 
