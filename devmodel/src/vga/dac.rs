@@ -106,7 +106,8 @@ impl Dac {
     /// What colour number `index` looks like, as `0x00RRGGBB`.
     pub(super) fn color(&self, index: u8) -> u32 {
         let color = self.colors.get(usize::from(index & self.mask)).copied().unwrap_or_default();
-        let [red, green, blue] = color.map(|part| if self.eight_bit { part } else { (part & 0x3f) << 2 | part >> 4 & 3 });
+        let [red, green, blue] =
+            color.map(|part| if self.eight_bit { part } else { (part & 0x3f) << 2 | part >> 4 & 3 });
         u32::from_be_bytes([0, red, green, blue])
     }
 

@@ -117,7 +117,9 @@ pub(super) struct Geometry {
 pub(super) enum Effect {
     Nothing,
     /// Clear video memory from its start.
-    Clear { bytes: u32 },
+    Clear {
+        bytes: u32,
+    },
 }
 
 /// The registers.

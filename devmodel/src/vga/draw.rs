@@ -76,6 +76,8 @@ impl Screen {
         let resized = full || self.size != Some(size);
         if resized {
             if !surface.resize(size.0, size.1) {
+                // What the guest writes meanwhile is not followed.
+                self.drawn = None;
                 return;
             }
             self.size = Some(size);
@@ -377,7 +379,8 @@ fn update_cells(shadow: &mut [u32], row: &[u8], address: u32, cursor: Option<Cur
 
 /// All that decides how one cell differs from another, never zero: character, attribute, and the cursor if it is here.
 fn cell_key([character, attribute, ..]: [u8; 4], cursor: Option<Cursor>) -> u32 {
-    let cursor = cursor.map_or(0, |Cursor { first, last, .. }| 1 << 30 | u32::from(first) << 16 | u32::from(last) << 21);
+    let cursor =
+        cursor.map_or(0, |Cursor { first, last, .. }| 1 << 30 | u32::from(first) << 16 | u32::from(last) << 21);
     1 << 31 | cursor | u32::from(attribute) << 8 | u32::from(character)
 }
 

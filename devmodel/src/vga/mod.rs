@@ -288,7 +288,8 @@ impl Written {
 
     /// Whether any of the pages was written.
     fn contains(&self, mut pages: core::ops::RangeInclusive<u32>) -> bool {
-        self.any && pages.any(|page| self.pages.get(page as usize >> 3).is_some_and(|group| group >> (page & 7) & 1 != 0))
+        self.any
+            && pages.any(|page| self.pages.get(page as usize >> 3).is_some_and(|group| group >> (page & 7) & 1 != 0))
     }
 
     fn clear(&mut self) {

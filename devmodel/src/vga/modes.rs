@@ -304,7 +304,8 @@ impl Registers {
         let overflow = u32::from(self.crtc.get(crtc::OVERFLOW));
         let maximum = self.crtc.get(crtc::MAXIMUM_SCAN_LINE);
         let rows = u32::from(maximum & 0x1f).saturating_add(1);
-        let end = u32::from(self.crtc.get(crtc::VERTICAL_DISPLAY_END)) | (overflow & 0x02) << 7 | (overflow & 0x40) << 3;
+        let end =
+            u32::from(self.crtc.get(crtc::VERTICAL_DISPLAY_END)) | (overflow & 0x02) << 7 | (overflow & 0x40) << 3;
         let split = u32::from(self.crtc.get(crtc::LINE_COMPARE))
             | (overflow & u32::from(crtc::LINE_COMPARE_8)) << 4
             | u32::from(maximum & 0x40) << 3;
