@@ -13,6 +13,7 @@
 //! | [`ioreq`] | a guest's accesses, for a device model |
 //! | [`console`], [`logger`], [`mod@panic`] | console 0, the log, the last words |
 //! | [`shared_mem`], [`ring`] | rings in memory shared with a peer |
+//! | [`vchan`] | two byte streams to a peer that connects when it likes |
 //! | [`xenstore`], [`xenbus`], [`front`] | the store, and the front ends of consoles, disks, framebuffer, keyboard |
 //!
 //! Unsafe code is in `arch`, `boot`, `frame`, `heap`, `hypercall`, `panic` and `shared`, and nowhere else.
@@ -51,6 +52,7 @@ pub mod panic;
 pub mod ring;
 pub mod shared;
 pub mod shared_mem;
+pub mod vchan;
 pub mod xenbus;
 pub mod xenstore;
 

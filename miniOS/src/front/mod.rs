@@ -87,7 +87,7 @@ impl fmt::Display for Shortage {
 impl core::error::Error for Shortage {}
 
 /// Pages and the grants on them. When a peer does not let go of a page, none of them is ever used again.
-struct GrantedMemory<P: Platform> {
+pub(crate) struct GrantedMemory<P: Platform> {
     platform: Rc<P>,
     memory: Option<P::Memory>,
     grants: Vec<P::Grant>,
@@ -95,13 +95,13 @@ struct GrantedMemory<P: Platform> {
 
 impl<P: Platform> GrantedMemory<P> {
     /// Allocates pages that nobody else has access to yet.
-    fn allocate(platform: &Rc<P>, pages: usize) -> Result<Self, Shortage> {
+    pub(crate) fn allocate(platform: &Rc<P>, pages: usize) -> Result<Self, Shortage> {
         let memory = platform.allocate(pages)?;
         Ok(Self { platform: platform.clone(), memory: Some(memory), grants: Vec::new() })
     }
 
     /// Grants every page to `peer`, if that was not done.
-    fn grant(&mut self, peer: DomId) -> Result<(), Shortage> {
+    pub(crate) fn grant(&mut self, peer: DomId) -> Result<(), Shortage> {
         let Some(memory) = &self.memory else { return Ok(()) };
         for page in self.grants.len()..memory.len() / PAGE_SIZE {
             self.grants.push(self.platform.grant(peer, memory, page)?);
@@ -127,7 +127,7 @@ impl<P: Platform> GrantedMemory<P> {
     }
 
     /// The name of the grant on a page.
-    fn reference(&self, page: usize) -> GrantRef {
+    pub(crate) fn reference(&self, page: usize) -> GrantRef {
         self.grants.get(page).map_or(GrantRef(0), |grant| self.platform.reference(grant))
     }
 }
