@@ -1,0 +1,77 @@
+//! Checks of miniOS on a running Xen.
+//!
+//! Prints `PASS name` or `FAIL name: why` for each check on console 0, then `DONE passed failed`, and powers off. With
+//! `die=panic`, `die=null`, `die=guard`, `die=overflow`, `die=opcode` or `die=memory` on the command line it ends that
+//! way instead, after the line `DYING`.
+// UNSAFETY: the entry symbol, and the accesses that are to fault.
+#![expect(unsafe_code)]
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod core_checks;
+
+use alloc::format;
+use alloc::string::String;
+use minios::boot;
+
+minios::image!(main);
+
+/// Why a check failed.
+type Outcome = Result<(), String>;
+
+/// Fails with the text, unless the condition holds.
+fn expect(condition: bool, text: impl FnOnce() -> String) -> Outcome {
+    if condition { Ok(()) } else { Err(text()) }
+}
+
+fn main() {
+    if let Some(way) = boot::option("die") {
+        die(way);
+    }
+    let (mut passed, mut failed) = (0, 0);
+    for (name, check) in core_checks::ALL {
+        match check() {
+            Ok(()) => {
+                passed += 1;
+                log::info!("PASS {name}");
+            }
+            Err(why) => {
+                failed += 1;
+                log::info!("FAIL {name}: {why}");
+            }
+        }
+    }
+    log::info!("DONE {passed} {failed}");
+}
+
+/// Ends as asked.
+fn die(way: &str) {
+    log::info!("DYING");
+    let address = match way {
+        "null" => 0x10,
+        "guard" => boot::layout().map_or(0, |layout| layout.stack_guard + 8),
+        "overflow" => recurse(1),
+        "opcode" => {
+            // SAFETY: it faults, which ends the domain.
+            unsafe { core::arch::asm!("ud2") };
+            0
+        }
+        "memory" => {
+            let huge = alloc::vec![0_u8; 1 << 40];
+            huge.len()
+        }
+        _ => panic!("as asked: {}", format!("die={way}")),
+    };
+    // SAFETY: nothing is mapped there, so it faults, which ends the domain.
+    let value = unsafe { core::ptr::with_exposed_provenance::<u64>(address).read_volatile() };
+    log::error!("read {value:#x} at {address:#x}, where nothing should be");
+}
+
+/// Uses the stack until there is none.
+fn recurse(depth: usize) -> usize {
+    let frame = [depth; 64];
+    core::hint::black_box(&frame);
+    if depth == usize::MAX { 0 } else { recurse(depth + 1) + core::hint::black_box(frame)[depth % 64] }
+}
