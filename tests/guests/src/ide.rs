@@ -222,6 +222,12 @@ impl Drive {
     /// Writes the registers of a command, the command last.
     pub(crate) fn issue(&self, task: &Task) -> Result<(), IdeError> {
         self.select()?;
+        self.issue_selected(task);
+        Ok(())
+    }
+
+    /// Writes the registers of a command for the drive that is selected and not busy.
+    pub(crate) fn issue_selected(&self, task: &Task) {
         let block = self.channel.block;
         let device = 0xa0 | self.unit << 4;
         let [count, count_high] = task.count.to_le_bytes();
@@ -245,7 +251,6 @@ impl Drive {
             }
         }
         port::out8(block + 7, task.command);
-        Ok(())
     }
 
     fn put(&self, features: u8, count: u8, lba: [u8; 3]) {

@@ -111,6 +111,8 @@ struct Fuzzer {
     random: Random,
     functions: heapless::Vec<Saved, 16>,
     bus_master: Option<u16>,
+    frame_buffer: u64,
+    card_registers: u64,
     crossing: bool,
 }
 
@@ -135,7 +137,16 @@ impl Fuzzer {
             let start = if nowhere { 0xd000_0000 } else { u32::try_from(DATA).unwrap_or(0) };
             memory::write32(at, start + random.below(if nowhere { 65536 } else { span }));
         }
-        Self { random, functions, bus_master: Channel::new(0).bus_master, crossing: false }
+        let bus_master = Channel::new(0).bus_master;
+        let mut fuzzer = Self { random, functions, bus_master, frame_buffer: 0, card_registers: 0, crossing: false };
+        fuzzer.find_apertures();
+        fuzzer
+    }
+
+    /// Looks where the VGA card's memory is now; somewhere in its windows where it has none.
+    fn find_apertures(&mut self) {
+        self.frame_buffer = screen::frame_buffer().unwrap_or(0xa_0000);
+        self.card_registers = pci::find_vga_registers().unwrap_or(0xb_8000);
     }
 
     /// A read anywhere.
@@ -260,6 +271,7 @@ impl Fuzzer {
                     _ => old,
                 };
                 function.write32(register, new);
+                self.find_apertures();
             }
             Writable::Freely => match self.random.below(3) {
                 0 => function.write8(register, self.random.next_u8()),
@@ -270,12 +282,12 @@ impl Fuzzer {
     }
 
     fn memory(&mut self) {
-        let frame_buffer = screen::frame_buffer().unwrap_or(0xa_0000);
+        let frame_buffer = self.frame_buffer;
         let address = match self.random.below(8) {
             0..=4 => 0xa_0000 + u64::from(self.random.below(0x2_0000)),
             5 => frame_buffer + u64::from(self.random.below(16 << 20)),
             // The card's registers in memory.
-            6 => pci::find_vga_registers().unwrap_or(0xb_8000) + u64::from(self.random.below(4096)),
+            6 => self.card_registers + u64::from(self.random.below(4096)),
             // Where nothing is, or something that was moved.
             _ => 0xf000_0000 + u64::from(self.random.below(0x0800_0000)),
         };
@@ -326,6 +338,7 @@ impl Fuzzer {
             let [low, high, ..] = registers.get(1).copied().unwrap_or(0).to_le_bytes();
             function.write16(4, u16::from_le_bytes([low, high]));
         }
+        self.find_apertures();
     }
 }
 
