@@ -11,8 +11,10 @@ use super::Written;
 use super::regs::{Registers, graphics, sequencer};
 use crate::host::VideoMemory;
 
-/// Planar addresses handled at once.
+/// Bytes handled at once, and planar addresses that they touch at most.
 const PIECE: usize = 256;
+/// Bytes of one element, by far the most frequent access and the one that wants to be quick.
+const ELEMENT: usize = 8;
 
 /// How the addresses of the window map to planes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +63,11 @@ impl Registers {
         }
         let comparing = self.graphics.get(graphics::MODE) & graphics::READ_COMPARE != 0;
         let mapping = self.mapping(self.graphics.get(graphics::MODE) & graphics::ODD_EVEN != 0);
-        if let [byte] = inside {
-            // By far the most frequent case, and the one that wants to be quick.
-            return self.read_piece(host, mapping, comparing, at, core::slice::from_mut(byte), &mut [[0; 4]]);
+        if inside.len() <= ELEMENT {
+            return self.read_piece(host, mapping, comparing, at, inside, &mut [[0; 4]; ELEMENT]);
         }
         let mut planes = [[0; 4]; PIECE];
-        for piece in inside.chunks_mut(PIECE.saturating_sub(1)) {
+        for piece in inside.chunks_mut(PIECE) {
             self.read_piece(host, mapping, comparing, at, piece, &mut planes);
             at = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
         }
@@ -95,11 +96,11 @@ impl Registers {
             host.video_write(at, inside);
             return written.mark(at, inside.len(), true);
         }
-        if let [byte] = inside {
-            return write_piece(host, written, &write, mapping, at, core::slice::from_ref(byte), &mut [[0; 4]]);
+        if inside.len() <= ELEMENT {
+            return write_piece(host, written, &write, mapping, at, inside, &mut [[0; 4]; ELEMENT]);
         }
         let mut planes = [[0; 4]; PIECE];
-        for piece in inside.chunks(PIECE.saturating_sub(1)) {
+        for piece in inside.chunks(PIECE) {
             write_piece(host, written, &write, mapping, at, piece, &mut planes);
             at = at.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
         }
