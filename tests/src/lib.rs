@@ -4,5 +4,7 @@
 pub mod domain;
 pub mod guest_image;
 pub mod guest_screen;
+pub mod suite;
+pub mod suites;
 pub mod testbed;
 pub mod vnc;

@@ -316,6 +316,18 @@ impl Agent {
         Ok(port)
     }
 
+    /// Copies the logs of the toolstack, of guests' consoles and of Xen into a folder of this machine.
+    pub fn save_logs(self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let list = self.check("cd /var/log/xen && find . -type f -name '*.log' -size +0")?;
+        for name in list.lines() {
+            let file = name.rsplit('/').next().unwrap_or(name);
+            fs::write(folder.join(file), self.get(&format!("/var/log/xen/{name}"))?)?;
+        }
+        fs::write(folder.join("xl-dmesg.log"), self.exec("xl dmesg")?.stdout)?;
+        Ok(())
+    }
+
     fn request(self, verb: &str, path: Option<&str>, body: &[u8]) -> Result<TcpStream> {
         let mut connection = self.connect()?;
         let length = body.len();

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod ci;
 mod config_file;
 mod debian;
 mod elf;
@@ -14,6 +15,8 @@ mod paths;
 mod progress;
 mod run;
 mod shell;
+mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,12 @@ enum Task {
     },
     /// Boots a guest on our device model on a real Xen, and shows where its screen and its serial port are.
     Run(run::Arguments),
+    /// Runs the unit tests and the whole-system cases.
+    Test(test::Arguments),
+    /// Checks the rules of the project that no compiler knows.
+    Tidy,
+    /// Runs every check: format, clippy, tidy, documentation, tests.
+    Ci,
     /// Boots the testbed, runs a command in dom0 and powers off. Without a command, lines of the standard input are run.
     Shell(shell::Arguments),
 }
@@ -66,6 +75,9 @@ fn perform(task: Task) -> Result<ExitCode> {
             println!("{}", guest::disk()?.display());
         }
         Task::Run(arguments) => return run::run(&arguments),
+        Task::Test(arguments) => return test::run(&arguments),
+        Task::Tidy => return tidy::run(),
+        Task::Ci => return ci::run(),
         Task::Shell(arguments) => return shell::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

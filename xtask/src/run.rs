@@ -86,7 +86,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let testbed = Testbed::boot(&options)?;
     step.done();
     let outcome = with_guest(&testbed, &file, device_model, arguments.screenshot.as_deref(), &interrupt, &logs);
-    collect(testbed.agent(), &logs);
+    // What cannot be had is left out: the guest's end counts.
+    if let Err(error) = testbed.agent().save_logs(&logs) {
+        eprintln!("Some logs could not be fetched: {error:#}");
+    }
     let step = Step::begin("Powering off");
     testbed.shutdown()?;
     step.done();
@@ -238,21 +241,4 @@ fn take_picture(guest: &Guest, path: &Path, interrupt: &Receiver<()>) -> Result<
     last.save(path)?;
     eprintln!("\nThe picture of the screen is in {}", path.display());
     Ok(())
-}
-
-/// Fetches the logs of the toolstack, of the stub domain and of Xen. What cannot be had is left out: the guest's end counts.
-pub(crate) fn collect(agent: Agent, logs: &Path) {
-    let fetch = || -> Result<()> {
-        std::fs::create_dir_all(logs)?;
-        let list = agent.check("cd /var/log/xen && find . -type f -name '*.log'")?;
-        for name in list.lines() {
-            let file = name.rsplit('/').next().unwrap_or(name);
-            std::fs::write(logs.join(file), agent.get(&format!("/var/log/xen/{name}"))?)?;
-        }
-        std::fs::write(logs.join("xl-dmesg.log"), agent.exec("xl dmesg")?.stdout)?;
-        Ok(())
-    };
-    if let Err(error) = fetch() {
-        eprintln!("Some logs could not be fetched: {error:#}");
-    }
 }

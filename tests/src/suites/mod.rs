@@ -1,0 +1,25 @@
+//! The whole-system cases, by what they are about. A new suite is a file here and a line in [`SUITES`].
+
+use crate::suite::Case;
+
+mod boot;
+
+/// Every suite, in the order in which they run.
+const SUITES: &[&[Case]] = &[boot::CASES];
+
+/// Every case.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    SUITES.iter().copied().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_two_cases_have_one_name() {
+        let mut names: Vec<_> = super::all().map(|case| case.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

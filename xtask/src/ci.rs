@@ -1,0 +1,41 @@
+//! `cargo xtask ci`: everything that has to hold before a change goes in.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::progress::Step;
+use crate::{build, paths, test, tidy};
+
+/// Checks of cargo: what they are, the arguments, what is added to the environment.
+const CHECKS: &[(&str, &[&str], &[(&str, &str)])] = &[
+    ("Checking the format", &["fmt", "--all", "--check"], &[]),
+    ("Running clippy", &["clippy", "--quiet", "--workspace", "--lib", "--tests", "--", "-Dwarnings"], &[]),
+    (
+        "Making the documentation",
+        &["doc", "--quiet", "--workspace", "--lib", "--no-deps", "--document-private-items"],
+        &[("RUSTDOCFLAGS", "-Dwarnings")],
+    ),
+];
+
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut is_good = true;
+    for (what, arguments, environment) in CHECKS {
+        let step = Step::begin(*what);
+        let status = Command::new(build::cargo())
+            .current_dir(paths::project())
+            .args(*arguments)
+            .envs(environment.iter().copied())
+            .status()
+            .context("cannot start cargo")?;
+        // All checks are made, so that one run shows everything.
+        if status.success() {
+            step.done();
+        } else {
+            is_good = false;
+        }
+    }
+    is_good &= tidy::run()? == ExitCode::SUCCESS;
+    is_good &= test::run(&test::Arguments::default())? == ExitCode::SUCCESS;
+    Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

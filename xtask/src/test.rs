@@ -1,0 +1,126 @@
+//! `cargo xtask test`: the unit tests of every crate, then the whole-system cases on every release of Xen.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tests::domain::{IOEMU, RAMDISK};
+use tests::guest_image::GuestProgram;
+use tests::suite::{self, Case, Counts, Plan};
+use tests::suites;
+use tests::testbed::{Clock, Disk, Format, Options, Writes};
+
+use crate::image::{self, Xen};
+use crate::progress::Step;
+use crate::{build, emulator, guest, paths};
+
+#[derive(clap::Args, Default)]
+pub(crate) struct Arguments {
+    /// Only whole-system cases with this in their name, and no unit tests.
+    name: Option<String>,
+    /// The release of Xen, instead of all.
+    #[arg(long)]
+    xen: Option<Xen>,
+    /// Show what there is, and run nothing.
+    #[arg(long)]
+    list: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let cases: Vec<_> = suites::all()
+        .filter(|case| arguments.name.as_ref().is_none_or(|part| case.name.contains(part.as_str())))
+        .collect();
+    if arguments.list {
+        for case in cases {
+            println!("{}", case.name);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut counts = Counts::default();
+    if arguments.name.is_none() {
+        counts += unit_tests()?;
+    }
+    counts += whole_system(&cases, arguments.xen)?;
+    println!("{counts}");
+    Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Runs every case on every release of Xen that is asked for.
+fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
+    let mut counts = Counts::default();
+    if cases.is_empty() {
+        return Ok(counts);
+    }
+    let images = build::all()?;
+    let program = std::fs::read(&images.guest).context("no test guest")?;
+    let program = Arc::new(GuestProgram::from_elf(&program)?);
+    let disk = Disk { name: "guest".to_owned(), file: guest::disk()?, format: Format::Raw, writes: Writes::Forgotten };
+    for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
+        let logs = paths::target().join("tests").join(xen.to_string());
+        let plan = Plan {
+            options: Options {
+                emulator: emulator::find()?,
+                dom0: image::dom0(xen)?,
+                disks: vec![disk.clone()],
+                clock: Clock::Wall,
+                memory: 3072,
+                logs: logs.clone(),
+            },
+            xen: xen.to_string(),
+            logs,
+            images: vec![(images.ioemu.clone(), IOEMU), (images.ramdisk.clone(), RAMDISK)],
+            program: Arc::clone(&program),
+        };
+        println!("        Whole-system cases on Xen {xen}");
+        counts += suite::run(&plan, cases)?;
+    }
+    Ok(counts)
+}
+
+/// Runs the tests beside the code, of every crate that can run on this machine.
+pub(crate) fn unit_tests() -> Result<Counts> {
+    let step = Step::begin("Running the unit tests");
+    let mut child = Command::new(build::cargo())
+        .current_dir(paths::project())
+        .args(["test", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start cargo")?;
+    let output = child.stdout.take().context("cargo has no standard output")?;
+    let mut counts = Counts::default();
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        counts += parse_result(&line).unwrap_or_default();
+    }
+    if !child.wait()?.success() && counts.failed == 0 {
+        // Something did not compile, or a test program died: that is one failure at least.
+        counts.failed = 1;
+    }
+    step.end(counts);
+    Ok(counts)
+}
+
+/// Takes a closing line of the test harness apart: `test result: ok. 3 passed; 0 failed; 0 ignored; ...`.
+fn parse_result(line: &str) -> Option<Counts> {
+    let (_, figures) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let figure = |name: &str| {
+        let words = figures.split("; ").find_map(|part| part.strip_suffix(name))?;
+        words.trim().parse().ok()
+    };
+    Some(Counts { passed: figure("passed")?, failed: figure("failed")?, skipped: figure("ignored")? })
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn a_closing_line_is_taken_apart() {
+        let line = "test result: FAILED. 12 passed; 1 failed; 2 ignored; 0 measured; 5 filtered out; finished in 0.01s";
+        assert_eq!(parse_result(line), Some(Counts { passed: 12, failed: 1, skipped: 2 }));
+        assert_eq!(parse_result("running 3 tests"), None);
+    }
+}
