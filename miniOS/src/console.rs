@@ -7,7 +7,8 @@
 //! Source: Xen's public/io/console.h. Input is read by [`read`]; nobody is told when it arrives.
 
 use crate::hypercall::{event as event_ops, sched};
-use crate::ring::{ByteReceiver, ByteRing, ByteSender};
+use crate::front::console::{INPUT, OUTPUT};
+use crate::ring::{ByteReceiver, ByteSender};
 use crate::shared::SharedBytes;
 use crate::{clock, event};
 use core::fmt::{self, Write};
@@ -21,11 +22,6 @@ pub const BACKLOG_LEN: usize = 8192;
 const DRAIN_PATIENCE: u64 = 1_000_000_000;
 /// How often it looks, in nanoseconds.
 const DRAIN_INTERVAL: u64 = 2_000_000;
-
-const OUT: ByteRing =
-    ByteRing { data: abi::OUT_OFFSET, size: abi::OUT_LEN as u32, consumer: abi::OUT_CONS_OFFSET, producer: abi::OUT_PROD_OFFSET };
-const IN: ByteRing =
-    ByteRing { data: abi::IN_OFFSET, size: abi::IN_LEN as u32, consumer: abi::IN_CONS_OFFSET, producer: abi::IN_PROD_OFFSET };
 
 struct Console {
     page: SharedBytes,
@@ -73,8 +69,8 @@ static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 
 /// Takes up the console.
 pub(crate) fn begin(page: SharedBytes, port: Port) {
-    let sender = ByteSender::new(OUT, &page);
-    let receiver = ByteReceiver::new(IN, &page);
+    let sender = ByteSender::new(OUTPUT, &page);
+    let receiver = ByteReceiver::new(INPUT, &page);
     *CONSOLE.lock() = Some(Console { page, port, sender, receiver, backlog: Backlog::new() });
 }
 

@@ -159,11 +159,15 @@ fn sleep_until(deadline: Instant) -> u32 {
 
 fn deadlines_are_kept() -> Outcome {
     for milliseconds in [1, 5, 20, 100] {
-        let deadline = clock::now().after(milliseconds * 1_000_000);
-        let wakes = sleep_until(deadline);
-        let late = clock::now().since(deadline);
-        expect(wakes < 10, || format!("{wakes} wakes in {milliseconds} ms"))?;
-        expect(late < 50_000_000, || format!("{milliseconds} ms took {late} ns more"))?;
+        // The machine below may be busy with something else at times, but not each time.
+        let mut least = u64::MAX;
+        for _ in 0..5 {
+            let deadline = clock::now().after(milliseconds * 1_000_000);
+            let wakes = sleep_until(deadline);
+            least = least.min(clock::now().since(deadline));
+            expect(wakes < 10, || format!("{wakes} wakes in {milliseconds} ms"))?;
+        }
+        expect(least < 20_000_000, || format!("{milliseconds} ms take {least} ns more"))?;
     }
     Ok(())
 }
