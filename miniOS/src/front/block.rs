@@ -6,8 +6,9 @@
 //! indirect segments, else up to 11, and is reported once, when the last of them is answered.
 //!
 //! Backends known to work: Linux blkback (`vbd`: indirect segments, persistent grants, multi-page ring) and QEMU's
-//! `qdisk` (multi-page ring; copies by grant). Where the backend keeps grants mapped (`feature-persistent`) we say that
-//! we use the same ones for ever; where it does not, they are the same anyway.
+//! `qdisk` (multi-page ring; copies by grant). We always say that we use the same grants for ever
+//! (`feature-persistent`); a backend that does not keep them mapped takes no harm from it. Linux blkback writes what it
+//! offers of flush, barrier and discard only when it connects, so that is when these are read.
 //!
 //! Source: Xen's public/io/blkif.h as of 4.20, which says that all sectors on the ring and in `sectors` are 512 bytes,
 //! whatever `sector-size` is. QEMU before 9.2 sees that differently when `feature-large-sector-size` is announced,
@@ -332,10 +333,10 @@ impl<P: Platform> Block<P> {
 
 impl<P: Platform> Driver for Disk<P> {
     async fn prepare(&self, link: &Link) -> Result<Vec<(String, String)>, LinkError> {
-        let features = read_features(link).await?;
+        let segments = read_segments(link);
         let order = link.backend_value::<u32>("max-ring-page-order");
         let pages = link.backend_value::<u32>("max-ring-pages");
-        let (order, pages) = (order.await?, pages.await?);
+        let (segments, order, pages) = (segments.await?, order.await?, pages.await?);
         let offered = order.or(pages.and_then(u32::checked_ilog2)).unwrap_or(0).min(RING_ORDER_MAX);
         let short = |shortage| link.error(Problem::Shortage(shortage));
 
@@ -347,14 +348,14 @@ impl<P: Platform> Driver for Disk<P> {
         state.buffer.grant(link.backend_domain()).map_err(short)?;
 
         // Room for everything that can be under way, so that nothing waits for a slot when the backend is able.
-        let wanted = buffer_pages / features.segments + 2 * self.options.transfers;
+        let wanted = buffer_pages / segments + 2 * self.options.transfers;
         let fits = |order: &u32| {
             widen(FrontRing::<GrantedMemory<P>, { blkif::SLOT_LEN }>::slots_in(PAGE_SIZE << order)) >= wanted
         };
         let order = (0..offered).find(fits).unwrap_or(offered);
         let mut pages = GrantedMemory::allocate(&self.platform, 1 << order).map_err(short)?;
         pages.grant(link.backend_domain()).map_err(short)?;
-        let indirect = features.segments > blkif::BLKIF_MAX_SEGMENTS_PER_REQUEST;
+        let indirect = segments > blkif::BLKIF_MAX_SEGMENTS_PER_REQUEST;
         let tables = if indirect {
             let count = TABLES_MAX.min(self.options.transfers).max(1);
             let mut tables = GrantedMemory::allocate(&self.platform, count).map_err(short)?;
@@ -378,9 +379,10 @@ impl<P: Platform> Driver for Disk<P> {
         }
         key("event-channel", &channel.port());
         key("protocol", &"x86_64-abi");
-        key("feature-persistent", &u32::from(features.persistent));
+        // Whether the backend keeps grants mapped is said only when it is connected; ours can be kept in any case.
+        key("feature-persistent", &1);
 
-        state.info.features = Features { ring_pages: 1 << order, ..features };
+        state.info.features = Features { segments, ring_pages: 1 << order, ..Features::default() };
         state.connection = Some(Connection::new(pages, tables, channel));
         Ok(keys)
     }
@@ -414,7 +416,9 @@ impl<P: Platform> Disk<P> {
             link.backend_value::<u32>("sector-size"),
             link.backend_value::<u32>("info"),
         );
+        let features = read_features(link);
         let sectors = sectors.await?.unwrap_or(0);
+        let features = features.await?;
         let (sector_size, info) = (size.await?.unwrap_or(512), info.await?.unwrap_or(0));
         let malformed = |key, value: String| Err(link.error(Problem::Malformed { key, value }));
         if sectors.checked_mul(512).is_none() {
@@ -430,7 +434,11 @@ impl<P: Platform> Disk<P> {
             read_only: info & blkif::VDISK_READONLY != 0,
             removable: info & blkif::VDISK_REMOVABLE != 0,
             cdrom: info & blkif::VDISK_CDROM != 0,
-            features: state.info.features,
+            features: Features {
+                segments: state.info.features.segments,
+                ring_pages: state.info.features.ring_pages,
+                ..features
+            },
         };
         if let Some(connection) = &mut state.connection {
             // Backends go by their own directory; the field is 16 bits wide, extended device numbers are cut off.
@@ -441,29 +449,27 @@ impl<P: Platform> Disk<P> {
     }
 }
 
-/// Reads what the backend offers.
+/// Reads what the backend offers before it is connected: pages in one request.
+async fn read_segments(link: &Link) -> Result<usize, LinkError> {
+    let offered = link.backend_value::<usize>("feature-max-indirect-segments").await?;
+    Ok(offered.unwrap_or(0).clamp(blkif::BLKIF_MAX_SEGMENTS_PER_REQUEST, INDIRECT_MAX))
+}
+
+/// Reads what the backend offers once it is connected. Linux blkback writes most of it only then.
 async fn read_features(link: &Link) -> Result<Features, LinkError> {
     let (flush, barrier) = (link.backend_flag("feature-flush-cache"), link.backend_flag("feature-barrier"));
     let (discard, secure) = (link.backend_flag("feature-discard"), link.backend_flag("discard-secure"));
     let granularity = link.backend_value("discard-granularity");
     let alignment = link.backend_value("discard-alignment");
     let persistent = link.backend_flag("feature-persistent");
-    let indirect = link.backend_value::<usize>("feature-max-indirect-segments");
     let discard = if discard.await? {
         let (granularity, alignment) = (granularity.await?.unwrap_or(0), alignment.await?.unwrap_or(0));
         Some(Discard { granularity, alignment, secure: secure.await? })
     } else {
         None
     };
-    let direct = blkif::BLKIF_MAX_SEGMENTS_PER_REQUEST;
-    Ok(Features {
-        flush: flush.await?,
-        barrier: barrier.await?,
-        discard,
-        persistent: persistent.await?,
-        segments: indirect.await?.unwrap_or(0).clamp(direct, INDIRECT_MAX),
-        ring_pages: 1,
-    })
+    let (flush, barrier, persistent) = (flush.await?, barrier.await?, persistent.await?);
+    Ok(Features { flush, barrier, discard, persistent, ..Features::default() })
 }
 
 struct State<P: Platform> {
@@ -935,9 +941,14 @@ mod tests {
         let path = bench.path().to_string();
         let block = Block::new(bench.platform.clone(), &bench.store, &path, options).unwrap();
         bench.start(block.clone().run());
-        offer(bench, keys);
+        // As Linux blkback does it: what shapes the ring first, everything else when it connects.
+        let (early, late): (Vec<_>, Vec<_>) = keys.iter().partition(|(key, _)| key.contains("max-"));
+        offer(bench, &early);
         assert_eq!(bench.front("state").as_deref(), Some("3"));
         let backend = Backend::new(bench);
+        for (key, value) in late {
+            bench.back(key, value);
+        }
         for (key, value) in [("sectors", "4096"), ("sector-size", "512"), ("info", "0")] {
             if !keys.iter().any(|(other, _)| *other == key) {
                 bench.back(key, value);

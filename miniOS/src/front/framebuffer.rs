@@ -13,10 +13,12 @@
 //!   than 8 between two refreshes, or a full-width one of more than half the height, become the full picture. It looks
 //!   at the ring when we notify it, and notifies back when it has emptied it.
 //! - It writes `request-update` = 1 just before it becomes Connected, because we write `feature-update` = 1.
-//! - REFRESH_PERIOD is sent whenever its display refresh interval changes while connected: 30 ms at best with a VNC
-//!   viewer and a changing picture, 50 ms more after each refresh without changes, up to 3000 ms, which is also where
-//!   it goes when the last viewer leaves. It is 3000 ms from the start, so *nothing at all is sent until the first
-//!   viewer comes*: no period known means that nobody looks. It never sends 0 (`XENFB_NO_REFRESH`).
+//! - REFRESH_PERIOD says *nothing reliable about viewers*. QEMU up to 7.0 sends it whenever its display refresh interval
+//!   changes while connected: 30 ms at best with a VNC viewer and a changing picture, 50 ms more after each refresh
+//!   without changes, up to 3000 ms, which is also where it goes when the last viewer leaves. Since 7.1 (Debian 12 and
+//!   13) it follows the viewer's window instead (`ui_info`): with VNC it is sent only when a viewer asks for another
+//!   desktop size, as 1000/75 = 13 ms; a plain viewer that comes, looks and goes causes no event at all (seen on 7.2).
+//!   It never sends 0 (`XENFB_NO_REFRESH`).
 //! - With no viewer it still takes UPDATEs and forgets them; a viewer that comes gets the full picture.
 //!
 //! Source: Xen's public/io/fbif.h; QEMU's hw/display/xenfb.c and ui/console.c for the above.
@@ -264,7 +266,7 @@ impl<P: Platform> Framebuffer<P> {
         }
     }
 
-    /// How often the backend shows the picture, in milliseconds; see the module's head. `None`: nobody has looked yet.
+    /// How often the backend shows the picture, in milliseconds. `None`: it has not said; see the module's head.
     #[must_use]
     pub fn refresh_period(&self) -> Option<u32> {
         self.screen.state.borrow().period
