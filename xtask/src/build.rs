@@ -31,6 +31,8 @@ pub(crate) struct Images {
     pub(crate) ramdisk: PathBuf,
     /// The test guest, an ELF file that suites make disks of.
     pub(crate) guest: PathBuf,
+    /// Checks of miniOS, a kernel for a PV domain of its own.
+    pub(crate) selftest: PathBuf,
 }
 
 /// Where the images are once they are built.
@@ -40,6 +42,7 @@ pub(crate) fn images() -> Images {
         ioemu: folder.join("ioemu-stubdom.gz"),
         ramdisk: folder.join("ioemu-stubdom.ramdisk"),
         guest: folder.join("guest.elf"),
+        selftest: folder.join("selftest.gz"),
     }
 }
 
@@ -53,6 +56,12 @@ pub(crate) fn all() -> Result<Images> {
     verify(&linked, Kind::BareMachine)?;
     write(&images.guest, &fs::read(&linked)?)?;
     step.end(images.guest.display());
+
+    let step = Step::begin("Building the checks of miniOS");
+    let linked = link("pv-tests", "selftest")?;
+    verify(&linked, Kind::ParavirtualKernel)?;
+    write(&images.selftest, &pack(&linked)?)?;
+    step.end(images.selftest.display());
 
     let step = Step::begin("Building the stub domain's image");
     let linked = link("stubdom", "ioemu")?;

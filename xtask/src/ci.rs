@@ -7,8 +7,10 @@ use anyhow::{Context, Result};
 use crate::progress::Step;
 use crate::{build, paths, test, tidy};
 
-/// Checks of cargo: what they are, the arguments, what is added to the environment.
-const CHECKS: &[(&str, &[&str], &[(&str, &str)])] = &[
+/// A check that cargo makes: what it is, the arguments, what is added to the environment.
+type Check = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
+
+const CHECKS: &[Check] = &[
     ("Checking the format", &["fmt", "--all", "--check"], &[]),
     ("Running clippy", &["clippy", "--quiet", "--workspace", "--lib", "--tests", "--", "-Dwarnings"], &[]),
     (

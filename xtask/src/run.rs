@@ -56,8 +56,11 @@ impl From<Dm> for DeviceModel {
 
 /// The VNC display in dom0.
 const DISPLAY: u16 = 1;
-/// How long the screen stands still before its picture is taken.
+/// What the default guest prints when its userland is up.
+const READY: &str = "stubdom guest ready";
+/// How long the screen stands still before its picture is taken: after [`READY`], and of a guest that says no such thing.
 const STILL: Duration = Duration::from_secs(10);
+const STILL_UNKNOWN: Duration = Duration::from_secs(60);
 /// When a picture is taken of a screen that never stands still.
 const PICTURE_LIMIT: Duration = Duration::from_secs(600);
 /// How long a guest may take to power off.
@@ -85,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let step = Step::logged(format!("Booting Xen {} and its dom0", arguments.xen), &logs.join("testbed.log"));
     let testbed = Testbed::boot(&options)?;
     step.done();
-    let outcome = with_guest(&testbed, &file, device_model, arguments.screenshot.as_deref(), &interrupt, &logs);
+    let outcome = with_guest(&testbed, &file, arguments, &interrupt, &logs);
     // What cannot be had is left out: the guest's end counts.
     if let Err(error) = testbed.agent().save_logs(&logs) {
         eprintln!("Some logs could not be fetched: {error:#}");
@@ -133,13 +136,12 @@ pub(crate) fn install(agent: Agent) -> Result<()> {
 fn with_guest(
     testbed: &Testbed,
     file: &ConfigFile,
-    device_model: DeviceModel,
-    screenshot: Option<&Path>,
+    arguments: &Arguments,
     interrupt: &Receiver<()>,
     logs: &Path,
 ) -> Result<()> {
     let agent = testbed.agent();
-    if device_model == DeviceModel::Stubdom {
+    if DeviceModel::from(arguments.dm) == DeviceModel::Stubdom {
         install(agent)?;
     }
     let step =
@@ -155,8 +157,8 @@ fn with_guest(
     eprintln!("Ctrl-C powers off. The guest's serial console:");
     let printed = guest.serial().clone();
     thread::spawn(move || copy(&printed, &mut io::stdout()));
-    if let Some(path) = screenshot {
-        take_picture(&guest, path, interrupt)?;
+    if let Some(path) = &arguments.screenshot {
+        take_picture(&guest, path, interrupt, arguments.config.is_none())?;
     } else {
         while matches!(interrupt.recv_timeout(Duration::from_secs(1)), Err(RecvTimeoutError::Timeout)) {
             if guest.state()?.is_none() {
@@ -217,7 +219,7 @@ fn copy(serial: &Serial, to: &mut impl Write) {
 }
 
 /// Waits until the screen shows something and stands still, and saves it.
-fn take_picture(guest: &Guest, path: &Path, interrupt: &Receiver<()>) -> Result<()> {
+fn take_picture(guest: &Guest, path: &Path, interrupt: &Receiver<()>, is_default: bool) -> Result<()> {
     let start = Instant::now();
     let mut viewer = guest.viewer()?;
     let mut last = viewer.picture()?.clone();
@@ -229,12 +231,13 @@ fn take_picture(guest: &Guest, path: &Path, interrupt: &Receiver<()>) -> Result<
         }
         ensure!(guest.state()?.is_some(), "the guest powered off before its screen stood still");
         let now = viewer.picture()?;
-        let heard = guest.serial().text().len();
-        if *now != last || heard != printed || now.is_blank() {
+        let text = guest.serial().text();
+        let is_ready = !is_default || text.contains(READY);
+        if *now != last || text.len() != printed || now.is_blank() || !is_ready {
             last = now.clone();
-            printed = heard;
+            printed = text.len();
             since = Instant::now();
-        } else if since.elapsed() > STILL {
+        } else if since.elapsed() > if is_default { STILL } else { STILL_UNKNOWN } {
             break;
         }
     }
