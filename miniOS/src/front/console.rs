@@ -94,6 +94,12 @@ impl<P: Platform> Console<P> {
         &self.terminal.session
     }
 
+    /// The console's directory.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.terminal.path
+    }
+
     /// The port that fires when there is something to read or room to write. Another one after each connection.
     #[must_use]
     pub fn port(&self) -> Option<Port> {

@@ -53,7 +53,12 @@ fn start() -> Outcome {
     expect(boot::memory_pages() as u64 == info.nr_pages, || "the table of frames has another length".to_string())?;
     let version = version::version().map_err(xen("version"))?;
     let runstate = vcpu::runstate().map_err(xen("runstate"))?;
-    log::info!("Xen {version}; {} pages; first check after {} us, {} us of it running", info.nr_pages, clock::now().0 / 1000, runstate.time[0] / 1000);
+    log::info!(
+        "Xen {version}; {} pages; first check after {} us, {} us of it running",
+        info.nr_pages,
+        clock::now().0 / 1000,
+        runstate.time[0] / 1000
+    );
     expect(version.major == 4, || format!("version {version}"))
 }
 
@@ -66,7 +71,9 @@ fn heap_works() -> Outcome {
         map.remove(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
     expect(map.len() == 1000, || format!("{} left", map.len()))?;
-    expect(map.get(&0x9e37_79b9_7f4a_7c15).is_some_and(|value| value == "value 1"), || "value 1 is not there".to_string())
+    expect(map.get(&0x9e37_79b9_7f4a_7c15).is_some_and(|value| value == "value 1"), || {
+        "value 1 is not there".to_string()
+    })
 }
 
 /// Takes memory in pieces until there is none, writes to all of it, and looks at it again.
@@ -88,7 +95,12 @@ fn all_memory_is_usable() -> Outcome {
     for (mark, piece) in pieces.iter().enumerate() {
         expect(piece.iter().all(|&word| word == mark as u64), || format!("piece {mark} was changed"))?;
     }
-    log::info!("{} KiB of {} KiB free memory taken and written, domain has {} KiB", taken >> 10, free >> 10, boot::memory_pages() << 2);
+    log::info!(
+        "{} KiB of {} KiB free memory taken and written, domain has {} KiB",
+        taken >> 10,
+        free >> 10,
+        boot::memory_pages() << 2
+    );
     expect(taken + 2 * PIECE >= free, || format!("only {taken} of {free} bytes"))?;
     // All but the image, its tables and the table of frames.
     let total = boot::memory_pages() << 12;
@@ -287,7 +299,9 @@ fn grants() -> Outcome {
     let pages = SharedPages::alloc(1).map_err(|error| error.to_string())?;
     let first = Grant::access(DomId(0), pages.mfn(0), Access::ReadWrite).map_err(xen("a grant"))?;
     let second = Grant::access(DomId(0), pages.mfn(0), Access::ReadOnly).map_err(xen("a grant"))?;
-    expect(first.reference() != second.reference() && first.reference().0 >= 8, || format!("{} and {}", first.reference(), second.reference()))?;
+    expect(first.reference() != second.reference() && first.reference().0 >= 8, || {
+        format!("{} and {}", first.reference(), second.reference())
+    })?;
     expect(second.end().is_ok(), || "nobody uses it, but it does not end".to_string())?;
     drop(first);
     let granted = GrantedPages::alloc(DomId(0), 4, Access::ReadWrite).map_err(|error| error.to_string())?;
@@ -298,7 +312,8 @@ fn grants() -> Outcome {
 fn the_grant_table_grows() -> Outcome {
     let pages = SharedPages::alloc(1).map_err(|error| error.to_string())?;
     let begin = clock::now();
-    let grants: Result<Vec<Grant>, XenError> = (0..3000).map(|_| Grant::access(DomId(0), pages.mfn(0), Access::ReadOnly)).collect();
+    let grants: Result<Vec<Grant>, XenError> =
+        (0..3000).map(|_| Grant::access(DomId(0), pages.mfn(0), Access::ReadOnly)).collect();
     let grants = grants.map_err(xen("3000 grants"))?;
     log::info!("3000 grants in {} us", clock::now().since(begin) / 1000);
     let highest = grants.iter().map(|grant| grant.reference().0).max();

@@ -2,7 +2,8 @@
 //!
 //! Prints `PASS name` or `FAIL name: why` for each check on console 0, then `DONE passed failed`, and powers off. With
 //! `die=panic`, `die=null`, `die=guard`, `die=overflow`, `die=opcode` or `die=memory` on the command line it ends that
-//! way instead, after the line `DYING`.
+//! way instead, after the line `DYING`. With `devices` it also tries the disks, consoles, framebuffer and keyboard that it
+//! was given; with `many=PATH` it expects the 600 entries `entry-0000` and on in a directory that dom0 made.
 // UNSAFETY: the entry symbol, and the accesses that are to fault.
 #![expect(unsafe_code)]
 #![no_std]
@@ -11,10 +12,16 @@
 extern crate alloc;
 
 mod core_checks;
+mod devices;
+mod report;
+mod store;
 
 use alloc::format;
 use alloc::string::String;
 use minios::boot;
+use minios::exec::Executor;
+use minios::xenstore::Xenstore;
+use report::Report;
 
 minios::image!(main);
 
@@ -43,7 +50,27 @@ fn main() {
             }
         }
     }
-    log::info!("DONE {passed} {failed}");
+    let peers = report_on_peers();
+    log::info!("DONE {} {}", passed + peers.passed, failed + peers.failed);
+}
+
+/// Checks what there is of the store, and with `devices` on the command line of the devices.
+fn report_on_peers() -> Report {
+    let mut report = Report::default();
+    let Some(store) = Xenstore::of_this_domain() else {
+        report.case("store: there is one", Err(String::new()));
+        return report;
+    };
+    let mut executor = Executor::new();
+    executor.spawn(store.clone().serve());
+    let spawner = executor.spawner();
+    executor.block_on(async {
+        store::all(&mut report, &store).await;
+        if boot::option("devices").is_some() {
+            devices::all(&mut report, &store, &spawner).await;
+        }
+    });
+    report
 }
 
 /// Ends as asked.

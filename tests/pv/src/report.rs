@@ -10,8 +10,8 @@ pub(crate) type Outcome = Result<(), String>;
 /// Counts cases and prints a line for each.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
-    passed: usize,
-    failed: usize,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
 }
 
 impl Report {
@@ -24,14 +24,9 @@ impl Report {
             }
             Err(seen) => {
                 self.failed += 1;
-                log::error!("FAIL {name}: {seen}");
+                log::info!("FAIL {name}: {seen}");
             }
         }
-    }
-
-    /// Prints the closing line.
-    pub(crate) fn close(&self) {
-        log::info!("DONE {} passed, {} failed", self.passed, self.failed);
     }
 }
 
