@@ -559,14 +559,15 @@ async fn ended_or<T>(session: &Session, future: impl Future<Output = T>) -> Resu
     }
 }
 
-/// The devices of one kind that the toolstack gave this domain, such as `768` and `5632` for `vbd`, in order.
+/// The directories of the devices of one kind that the toolstack gave this domain, such as `device/vbd/768` and
+/// `device/vbd/5632` for `vbd`, in the order of their numbers.
 pub async fn devices(store: &Xenstore, kind: &str) -> Result<Vec<String>, XenstoreError> {
     let mut names = match store.directory(&format!("device/{kind}")).await {
         Err(error) if error.is_absent() => Vec::new(),
         names => names?,
     };
     names.sort_by_key(|name| (name.parse::<u64>().unwrap_or(u64::MAX), name.clone()));
-    Ok(names)
+    Ok(names.into_iter().map(|name| format!("device/{kind}/{name}")).collect())
 }
 
 #[cfg(test)]
@@ -581,7 +582,10 @@ mod tests {
         for number in ["5632", "768", "51712"] {
             daemon.set(&format!("device/vbd/{number}/state"), "1");
         }
-        assert_eq!(daemon.run(&store, devices(&store, "vbd")).unwrap(), ["768", "5632", "51712"]);
+        assert_eq!(
+            daemon.run(&store, devices(&store, "vbd")).unwrap(),
+            ["device/vbd/768", "device/vbd/5632", "device/vbd/51712"]
+        );
     }
 
     /// xenbus.h: the states are 0 to 8; what we do not know is no state.

@@ -34,12 +34,12 @@ pub(crate) async fn all(report: &mut Report, store: &Xenstore, spawner: &Spawner
     let platform = Rc::new(XenDomain);
     // All handshakes go on at the same time.
     let options = Options { buffer_len: 2 * MEBIBYTE, ..Options::default() };
-    let open = |name: &String| Block::new(platform.clone(), store, &format!("device/vbd/{name}"), options);
+    let open = |path: &String| Block::new(platform.clone(), store, path, options);
     let disks: Vec<_> = disks.iter().map(open).collect();
     for disk in disks.iter().flatten() {
         spawner.spawn(disk.clone().run());
     }
-    let open = |name: &String| Console::new(platform.clone(), store, &format!("device/console/{name}"), PATIENCE);
+    let open = |path: &String| Console::new(platform.clone(), store, path, PATIENCE);
     let consoles: Vec<_> = consoles.iter().map(open).collect();
     for console in &consoles {
         spawner.spawn(console.clone().run());
