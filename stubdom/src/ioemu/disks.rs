@@ -1,0 +1,73 @@
+//! The machine's disks on block frontends.
+//!
+//! The transfer buffer that a device model fills and empties is the very memory that the backend reads and writes.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use devmodel::host::{DiskError, DiskId, DiskOp};
+use devmodel::machine::DISKS;
+use log::warn;
+use minios::front::block::{Block, Operation, Request, SubmitError};
+use minios::front::xen::XenDomain as Domain;
+
+/// Bytes in a disk's transfer buffer: what one request with 128 segments moves.
+pub const BUFFER_LEN: usize = 512 << 10;
+
+/// What a report of the frontend is about: there is only ever one operation of a disk.
+const TOKEN: u64 = 0;
+
+/// The disks, numbered as in the machine's configuration.
+pub struct Disks {
+    disks: Vec<Block<Domain>>,
+    /// Operations that could not even be started, to be reported by [`poll`](Self::poll).
+    refused: VecDeque<DiskId>,
+}
+
+impl Disks {
+    /// Disks on connected frontends; the index is the [`DiskId`].
+    pub fn new(disks: Vec<Block<Domain>>) -> Self {
+        Self { disks, refused: VecDeque::with_capacity(4) }
+    }
+
+    /// A disk.
+    pub fn get(&self, disk: DiskId) -> Option<&Block<Domain>> {
+        self.disks.get(usize::from(disk.0))
+    }
+
+    /// Starts an operation.
+    pub fn start(&mut self, id: DiskId, op: DiskOp) {
+        let request = |operation, lba, sectors| Request { operation, lba, sectors, offset: 0, token: TOKEN };
+        let request = match op {
+            DiskOp::Read { lba, sectors } => request(Operation::Read, lba, u64::from(sectors)),
+            DiskOp::Write { lba, sectors } => request(Operation::Write, lba, u64::from(sectors)),
+            DiskOp::Flush => request(Operation::Flush, 0, 0),
+            DiskOp::Discard { lba, sectors } => request(Operation::Discard { secure: false }, lba, sectors),
+        };
+        let result = match self.get(id) {
+            Some(disk) => disk.submit(request),
+            None => Err(SubmitError::NotConnected),
+        };
+        if let Err(error) = result {
+            warn!("disk {}: {op:?} refused: {error}", id.0);
+            self.refused.push_back(id);
+        }
+    }
+
+    /// Takes what has ended: at most one operation of each disk.
+    pub fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DISKS> {
+        let mut ended = heapless::Vec::new();
+        // A disk has one operation at a time, so there is room for all.
+        while let Some(id) = self.refused.pop_front() {
+            let _ = ended.push((id, Err(DiskError)));
+        }
+        for (disk, id) in self.disks.iter().zip(0..) {
+            disk.poll(|_, result| {
+                if let Err(error) = result {
+                    warn!("disk {id} ({}): {error}", disk.path());
+                }
+                let _ = ended.push((DiskId(id), result.map_err(|_| DiskError)));
+            });
+        }
+        ended
+    }
+}

@@ -1,0 +1,88 @@
+//! Start, run, or say why not.
+
+mod control;
+mod disks;
+mod display;
+mod guest_memory;
+mod host;
+mod io;
+mod phase;
+mod run;
+mod start;
+mod video_memory;
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use log::{error, info};
+use minios::boot;
+use minios::clock;
+use minios::exec::{self, Executor};
+use minios::front::xen::XenDomain;
+use minios::hypercall::sched::ShutdownReason;
+use minios::xenstore::Xenstore;
+use stubdom::config::CommandLine;
+
+use control::Control;
+use phase::Phases;
+use start::{Failure, Identity, Running};
+
+/// How long everything up to `running` may take. libxl destroys us after 30 s; the reason has to be written before.
+const START_NS: u64 = 25_000_000_000;
+/// How long the last words may take.
+const LAST_WORDS_NS: u64 = 2_000_000_000;
+
+/// The program.
+pub fn main() {
+    let mut executor = Executor::new();
+    let Some(store) = Xenstore::of_this_domain() else {
+        error!("xenstore: the toolstack gave this domain no connection");
+        boot::shut_down(ShutdownReason::Crash);
+    };
+    executor.spawn(store.clone().serve());
+    let deadline = clock::now().after(START_NS);
+    let spawner = executor.spawner();
+    let begun = executor.block_on(async {
+        let identity = exec::before(deadline, Identity::read(&store)).await;
+        let identity = match identity {
+            Some(Ok(identity)) => identity,
+            Some(Err(failure)) => return Err((None, failure)),
+            None => return Err((None, Failure::of("xenstore: it does not answer"))),
+        };
+        match exec::before(deadline, Box::pin(begin(&store, &spawner, identity))).await {
+            Some(Ok(begun)) => Ok(begun),
+            Some(Err(failure)) => Err((Some(identity), failure)),
+            None => Err((Some(identity), Failure::of("the start took longer than 25 s"))),
+        }
+    });
+    match begun {
+        Ok((running, control)) => run::run(running, control, executor),
+        Err((identity, failure)) => {
+            error!("{}", failure.0);
+            if let Some(identity) = identity {
+                let path = format!("{}/error", identity.directory());
+                let until = clock::now().after(LAST_WORDS_NS);
+                // Console 0 has the reason as well.
+                let _ = executor.block_on(exec::before(until, store.write(&path, &failure.0)));
+            }
+            boot::shut_down(ShutdownReason::Crash)
+        }
+    }
+}
+
+/// Everything up to `running`.
+async fn begin(
+    store: &Xenstore,
+    spawner: &exec::Spawner,
+    identity: Identity,
+) -> Result<(Running, Control), Failure> {
+    let mut phases = Phases::new();
+    CommandLine::parse(boot::command_line())?;
+    let platform = Rc::new(XenDomain);
+    let running = start::start(store, spawner, &platform, identity, &mut phases).await?;
+    let control = Control::open(store, &platform, identity).await?;
+    phases.done("control channel");
+    store.write(&format!("{}/state", identity.directory()), "running").await?;
+    info!("running, {} ms after the first instruction", clock::now().0 / 1_000_000);
+    Ok((running, control))
+}

@@ -1,0 +1,191 @@
+//! The loop: one thing at a time, until the domain is destroyed.
+
+use devmodel::host::{InputEvent, Platform as _, SerialId};
+use devmodel::machine::Machine;
+use devmodel::time::{Instant, earlier};
+use log::warn;
+use minios::event::{self, PortSet};
+use minios::front::keyboard;
+use minios::ioreq::{Ioreq, Kind};
+use minios::exec::{self, Executor};
+use minios::ioreq::Source;
+use minios::clock;
+use minios::Port;
+
+use super::control::Control;
+use super::host::World;
+use super::io;
+use super::start::Running;
+
+/// `BTN_MISC` to `BTN_GEAR_UP` of Linux' input-event-codes.h: buttons of pointers and other devices.
+const BUTTONS: core::ops::RangeInclusive<u16> = 0x100..=0x151;
+
+/// Everything that can wake the device model.
+enum Event {
+    /// A vCPU waits for an access.
+    Access(usize),
+    /// Accesses that nobody waits for were written down.
+    BufferedAccesses,
+    /// A backend, the store or the toolstack has something to say.
+    Peer(Port),
+}
+
+/// Serves the guest for ever.
+pub fn run(mut running: Running, mut control: Control, mut executor: Executor) -> ! {
+    let mut pending = PortSet::new();
+    // What came while we started.
+    serve_peers(&mut running, &mut control);
+    loop {
+        event::take_pending(&mut pending);
+        let mut peers = false;
+        while let Some(port) = pending.pop() {
+            match classify(&running.world, port) {
+                Event::Access(vcpu) => access(&mut running, vcpu),
+                Event::BufferedAccesses => buffered(&mut running),
+                Event::Peer(port) => {
+                    exec::signalled(port);
+                    peers = true;
+                }
+            }
+        }
+        if peers {
+            executor.run();
+            serve_peers(&mut running, &mut control);
+        }
+        serials(&mut running);
+        let now = running.world.now();
+        disks(&mut running);
+        if running.machine.next_deadline().is_some_and(|at| at <= now) {
+            running.machine.poll(&mut running.world);
+        }
+        draw(&mut running, now);
+        exec::expire(clock::Instant(now.0));
+        if executor.is_ready() {
+            executor.run();
+        }
+        event::wait(deadline(&running).map(|at| clock::Instant(at.0)));
+    }
+}
+
+fn deadline(running: &Running) -> Option<Instant> {
+    let display = running.display.as_ref().and_then(super::display::Display::deadline);
+    let tasks = exec::next_deadline().map(|at| Instant(at.0));
+    earlier(earlier(running.machine.next_deadline(), display), tasks)
+}
+
+fn classify(world: &World, port: Port) -> Event {
+    match world.ioreq.source(port) {
+        Some(Source::Vcpu(vcpu)) => Event::Access(vcpu),
+        Some(Source::Buffered) => Event::BufferedAccesses,
+        None => Event::Peer(port),
+    }
+}
+
+/// Answers the access that a vCPU waits for. What was buffered came before it.
+fn access(running: &mut Running, vcpu: usize) {
+    buffered(running);
+    let Some(request) = running.world.ioreq.take(vcpu) else { return };
+    let data = perform(&mut running.machine, &mut running.world, &request);
+    running.world.ioreq.complete(vcpu, data);
+}
+
+/// Performs accesses that nobody waits for.
+fn buffered(running: &mut Running) {
+    while let Some(request) = running.world.ioreq.take_buffered() {
+        perform(&mut running.machine, &mut running.world, &request);
+    }
+}
+
+fn perform(machine: &mut Machine, world: &mut World, request: &Ioreq) -> u64 {
+    match request.kind {
+        Kind::Invalidate => {
+            world.memory.invalidate();
+            request.data
+        }
+        // Xen keeps the guest's clock itself.
+        Kind::TimeOffset => request.data,
+        Kind::Other(kind) => {
+            warn!("Xen sends a request of the unknown kind {kind}");
+            u64::MAX
+        }
+        Kind::Pio | Kind::Copy | Kind::PciConfig => io::perform(machine, world, request),
+    }
+}
+
+/// Disk operations that have ended, until none has: one that ends may start the next, which may fail at once.
+fn disks(running: &mut Running) {
+    loop {
+        let ended = running.world.disks.take_ended();
+        if ended.is_empty() {
+            return;
+        }
+        for (disk, result) in ended {
+            running.machine.disk_complete(&mut running.world, disk, result);
+        }
+    }
+}
+
+/// Moves what can be moved between the machine and its peers.
+fn serve_peers(running: &mut Running, control: &mut Control) {
+    let Running { machine, world, display, keyboard } = running;
+    for serial in &mut world.serials {
+        serial.input = true;
+    }
+    if let Some(keyboard) = keyboard {
+        while keyboard.poll(|event| {
+            if let Some(event) = input_event(event) {
+                machine.input(world, event);
+            }
+        }) {}
+    }
+    if let Some(display) = display {
+        display.poll(world.now());
+    }
+    control.poll();
+}
+
+/// Moves bytes between the serial ports and their consoles.
+fn serials(running: &mut Running) {
+    let Running { machine, world, .. } = running;
+    for index in 0..world.serials.len() {
+        let Ok(id) = u8::try_from(index).map(SerialId) else { return };
+        if core::mem::take(&mut world.serials[index].blocked) {
+            machine.serial_ready(world, id);
+        }
+        // What does not fit the port's FIFO stays in the console's ring, until the guest has read some.
+        let mut bytes = [0; 16];
+        while world.serials[index].input {
+            let room = machine.serial_room(id).min(bytes.len());
+            if room == 0 {
+                break;
+            }
+            let count = world.serials[index].console.read(&mut bytes[..room]);
+            world.serials[index].input = count == room;
+            machine.serial_receive(world, id, &bytes[..count]);
+        }
+    }
+}
+
+fn draw(running: &mut Running, now: Instant) {
+    let Running { machine, world, display, .. } = running;
+    let Some(display) = display else { return };
+    if machine.take_display_touched() {
+        display.touched(now);
+    }
+    if display.deadline().is_some_and(|at| at <= now) {
+        machine.refresh(world, display, false);
+        display.drawn(now);
+    }
+}
+
+fn input_event(event: keyboard::Event) -> Option<InputEvent> {
+    Some(match event {
+        keyboard::Event::Key { code, down } if BUTTONS.contains(&code) => InputEvent::Button { code, down },
+        keyboard::Event::Key { code, down } => InputEvent::Key { code, down },
+        keyboard::Event::Motion { dx, dy, wheel } => InputEvent::Motion { dx, dy, wheel },
+        keyboard::Event::Position { x, y, wheel } => {
+            let axis = |value: i32| u16::try_from(value.clamp(0, 0x7fff)).ok();
+            InputEvent::Position { x: axis(x)?, y: axis(y)?, wheel }
+        }
+    })
+}

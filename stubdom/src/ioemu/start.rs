@@ -1,0 +1,347 @@
+//! From the first instruction to `running`: protocol.md, "Start-up".
+//!
+//! Everything that needs an answer from somebody is asked for at once and waited for later: the values of the store in one
+//! burst, the handshakes of all frontends side by side.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::rc::Rc;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::time::Duration;
+use devmodel::host::DiskId;
+use devmodel::machine::{DISKS, DiskConfig, Machine, MachineConfig, VgaConfig};
+use log::info;
+use minios::exec::Spawner;
+use minios::front::block::{self, Block};
+use minios::front::console::Console;
+use minios::front::framebuffer::Framebuffer;
+use minios::front::keyboard::Keyboard;
+use minios::hypercall::{dm, memory};
+use minios::ioreq::IoreqServer;
+use minios::front::xen::XenDomain as Domain;
+use minios::xenbus::{Session, Status};
+use minios::xenstore::Xenstore;
+use stubdom::config::{Config, DiskPlan, MachinePlan, Vbd};
+use minios::DomId;
+
+use super::disks::{BUFFER_LEN, Disks};
+use super::display::Display;
+use super::guest_memory::GuestMemoryCache;
+use super::host::{Serial, World};
+use super::phase::Phases;
+use super::video_memory::VideoRam;
+
+/// How long a backend may take for each step. libxl destroys us after 30 s; the reason has to be written before.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The largest picture: 1920 × 1200.
+const MAX_PIXELS: usize = 1920 * 1200;
+/// The picture before the guest has set a mode.
+const FIRST_WIDTH: u32 = 640;
+/// The picture before the guest has set a mode.
+const FIRST_HEIGHT: u32 = 480;
+/// The standard VGA's BIOS, of Debian's `seabios` package.
+static VGA_BIOS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vgabios-stdvga.bin"));
+
+/// Why the device model cannot start: one line that names what is wrong.
+pub struct Failure(pub String);
+
+impl Failure {
+    pub fn of(what: impl core::fmt::Display) -> Self {
+        Self(what.to_string())
+    }
+}
+
+impl<E: core::fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::of(error)
+    }
+}
+
+/// A device model that is ready to run.
+pub struct Running {
+    /// The PC.
+    pub machine: Box<Machine>,
+    /// What is around it.
+    pub world: World,
+    /// The picture, if the toolstack gave us one.
+    pub display: Option<Display>,
+    /// The keyboard and pointer, if the toolstack gave us one.
+    pub keyboard: Option<Keyboard<Domain>>,
+}
+
+/// Who we are and whom we serve.
+#[derive(Clone, Copy)]
+pub struct Identity {
+    /// Our own domain.
+    pub own: DomId,
+    /// The guest.
+    pub guest: DomId,
+}
+
+impl Identity {
+    /// Reads both from the store.
+    pub async fn read(store: &Xenstore) -> Result<Self, Failure> {
+        let own = store.read_number::<u16>("domid");
+        let guest = store.read_number_optional::<u16>("target");
+        let own = own.await?;
+        let Some(guest) = guest.await? else {
+            return Err(Failure::of(
+                "target: this domain has no target, so it is nobody's stub domain (device_model_stubdomain_override=1 in the guest's xl.cfg makes it one)",
+            ));
+        };
+        Ok(Self { own: DomId(own), guest: DomId(guest) })
+    }
+
+    /// The directory in which the toolstack waits for us.
+    pub fn directory(self) -> String {
+        format!("/local/domain/{}/device-model/{}", self.own.0, self.guest.0)
+    }
+}
+
+/// Builds the machine and connects it with everything around it. The guest can run when this is done.
+pub async fn start(
+    store: &Xenstore,
+    spawner: &Spawner,
+    platform: &Rc<Domain>,
+    identity: Identity,
+    phases: &mut Phases,
+) -> Result<Running, Failure> {
+    let (plan, uuid) = read_plan(store, identity).await?;
+    describe(&plan);
+    phases.done("configuration");
+
+    let (blocks, serials, screen) = connect(store, spawner, platform, &plan).await?;
+    phases.done("backends");
+
+    let guest = identity.guest;
+    let vcpus = dm::vcpus(guest).map_err(|error| privilege("dm_op", error))?;
+    let ioreq = IoreqServer::create(guest, vcpus as usize)?;
+    phases.done("ioreq server");
+
+    let ram_bytes = match plan.memory_mib {
+        Some(mib) => mib << 20,
+        None => (memory::current_reservation(guest).map_err(|error| privilege("memory", error))? as u64) << 12,
+    };
+    let video = match &plan.video {
+        Some(video) => Some(VideoRam::open(guest, video.memory_mib << 20)?),
+        None => None,
+    };
+    let machine_config = machine_config(&plan, &blocks, ram_bytes, uuid)?;
+    let mut machine = Box::new(Machine::new(machine_config)?);
+    let mut world = World {
+        guest,
+        ioreq,
+        memory: GuestMemoryCache::new(guest),
+        video,
+        disks: Disks::new(blocks),
+        serials: serials.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
+        stopped: false,
+        failed_claim: None,
+    };
+    machine.reset(&mut world);
+    if let Some(what) = world.failed_claim.take() {
+        return Err(Failure(what));
+    }
+    phases.done("machine");
+
+    let (display, keyboard) = match screen {
+        Some((framebuffer, keyboard)) => (Some(Display::new(framebuffer)), Some(keyboard)),
+        None => (None, None),
+    };
+    Ok(Running { machine, world, display, keyboard })
+}
+
+/// A hypercall about the guest was refused.
+fn privilege(what: &str, error: minios::hypercall::XenError) -> Failure {
+    Failure(format!("{what}: Xen refuses to let us serve the guest: {error}"))
+}
+
+/// Reads what the toolstack asks for, by whichever of its two contracts.
+async fn read_plan(store: &Xenstore, identity: Identity) -> Result<(MachinePlan, [u8; 16]), Failure> {
+    let vm = store.read(&format!("/local/domain/{}/vm", identity.guest.0)).await?;
+    let target = store.read("target");
+    let dmargs = store.read_optional(&format!("{vm}/image/dmargs"));
+    let argv_path = format!("{vm}/image/dm-argv");
+    let argv_names = directory_optional(store, &argv_path);
+    let vbd_names = directory_optional(store, "device/vbd");
+
+    let argv = match argv_names.await? {
+        Some(names) => {
+            let values: Vec<_> = names.iter().map(|name| store.read(&format!("{argv_path}/{name}"))).collect();
+            let mut argv = Vec::with_capacity(names.len());
+            for (name, value) in names.into_iter().zip(values) {
+                argv.push((name, value.await?));
+            }
+            Some(argv)
+        }
+        None => None,
+    };
+    let config = Config::from_store(argv.as_deref(), dmargs.await?.as_deref())?;
+    config.check_target(&target.await?)?;
+    let vbds = read_vbds(store, vbd_names.await?.unwrap_or_default()).await?;
+    Ok((config.plan(&vbds)?, uuid(&vm)))
+}
+
+/// The guest's UUID: the name of its directory below `/vm`. All zero where that is something else.
+fn uuid(vm: &str) -> [u8; 16] {
+    let mut digits = vm.rsplit('/').next().unwrap_or("").chars().filter_map(|digit| digit.to_digit(16));
+    let mut uuid = [0; 16];
+    for byte in &mut uuid {
+        let (Some(high), Some(low)) = (digits.next(), digits.next()) else { return [0; 16] };
+        *byte = u8::try_from(high << 4 | low).unwrap_or(0);
+    }
+    uuid
+}
+
+async fn directory_optional(store: &Xenstore, path: &str) -> Result<Option<Vec<String>>, Failure> {
+    match store.directory(path).await {
+        Ok(names) => Ok(Some(names)),
+        Err(error) if error.is_absent() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn read_vbds(store: &Xenstore, names: Vec<String>) -> Result<Vec<Vbd>, Failure> {
+    let asked: Vec<_> = names
+        .into_iter()
+        .map(|name| {
+            let path = format!("device/vbd/{name}");
+            let number = store.read_optional(&format!("{path}/virtual-device"));
+            let kind = store.read_optional(&format!("{path}/device-type"));
+            let backend = store.read(&format!("{path}/backend"));
+            (name, number, kind, backend)
+        })
+        .collect();
+    let mut vbds = Vec::with_capacity(asked.len());
+    for (name, number, kind, backend) in asked {
+        let mode = store.read_optional(&format!("{}/mode", backend.await?)).await?;
+        let (number, kind) = (number.await?, kind.await?);
+        vbds.push(Vbd::from_store(
+            &name,
+            number.as_deref().unwrap_or(""),
+            kind.as_deref().unwrap_or(""),
+            mode.as_deref().unwrap_or(""),
+        )?);
+    }
+    Ok(vbds)
+}
+
+fn describe(plan: &MachinePlan) {
+    info!(
+        "guest {} ({}): {} of {} vCPUs, {} disks, {} serial ports, {}",
+        plan.guest,
+        plan.name.as_deref().unwrap_or("no name"),
+        plan.vcpus.online,
+        plan.vcpus.max,
+        plan.disks.len(),
+        plan.serials.len(),
+        match &plan.video {
+            Some(video) => format!("standard VGA with {} MiB", video.memory_mib),
+            None => "no screen".to_string(),
+        },
+    );
+}
+
+type Screen = (Framebuffer<Domain>, Keyboard<Domain>);
+
+/// Connects every frontend that the machine needs, all at the same time.
+async fn connect(
+    store: &Xenstore,
+    spawner: &Spawner,
+    platform: &Rc<Domain>,
+    plan: &MachinePlan,
+) -> Result<(Vec<Block<Domain>>, Vec<Console<Domain>>, Option<Screen>), Failure> {
+    let framebuffers = minios::xenbus::devices(store, "vfb");
+    let keyboards = minios::xenbus::devices(store, "vkbd");
+    let mut sessions: Vec<(String, Session)> = Vec::new();
+
+    let mut blocks = Vec::new();
+    for disk in &plan.disks {
+        let path = format!("device/vbd/{}", disk.vbd);
+        let options = block::Options { buffer_len: BUFFER_LEN, transfers: 1, patience: PATIENCE };
+        let front = Block::new(platform.clone(), store, &path, options)?;
+        spawner.spawn(front.clone().run());
+        sessions.push((path, front.session().clone()));
+        blocks.push(front);
+    }
+    let mut consoles = Vec::new();
+    for serial in &plan.serials {
+        let path = format!("device/console/{}", serial.console);
+        let front = Console::new(platform.clone(), store, &path, PATIENCE);
+        spawner.spawn(front.clone().run());
+        sessions.push((path, front.session().clone()));
+        consoles.push(front);
+    }
+    let screen = match (framebuffers.await?.first(), keyboards.await?.first()) {
+        (Some(framebuffer_path), Some(keyboard_path)) => {
+            let framebuffer = Framebuffer::new(
+                platform.clone(),
+                store,
+                framebuffer_path,
+                (FIRST_WIDTH, FIRST_HEIGHT),
+                MAX_PIXELS,
+                PATIENCE,
+            )?;
+            // The mouse is a PS/2 one and knows of movements only.
+            let keyboard = Keyboard::new(platform.clone(), store, keyboard_path, false, PATIENCE)?;
+            spawner.spawn(framebuffer.clone().run());
+            spawner.spawn(keyboard.clone().run());
+            sessions.push((framebuffer_path.clone(), framebuffer.session().clone()));
+            sessions.push((keyboard_path.clone(), keyboard.session().clone()));
+            Some((framebuffer, keyboard))
+        }
+        _ => None,
+    };
+    for (path, session) in sessions {
+        session.ready().await.map_err(|status| match status {
+            Status::Failed(error) => Failure::of(error),
+            _ => Failure(format!("{path}: the toolstack took it away")),
+        })?;
+    }
+    Ok((blocks, consoles, screen))
+}
+
+/// The machine that was planned, on disks as their backends describe them.
+fn machine_config(
+    plan: &MachinePlan,
+    blocks: &[Block<Domain>],
+    ram_bytes: u64,
+    uuid: [u8; 16],
+) -> Result<MachineConfig, Failure> {
+    let mut disks: [Option<DiskConfig>; DISKS] = Default::default();
+    for ((disk, block), id) in plan.disks.iter().zip(blocks).zip(0..) {
+        if let Some(slot) = disks.get_mut(usize::from(disk.slot)) {
+            *slot = Some(disk_config(disk, block, DiskId(id))?);
+        }
+    }
+    Ok(MachineConfig {
+        disks,
+        serial_ports: u8::try_from(plan.serials.len()).unwrap_or(u8::MAX),
+        vga: plan.video.as_ref().map(|video| VgaConfig { memory_bytes: video.memory_mib << 20, rom: VGA_BIOS.to_vec() }),
+        boot_order: plan.boot.clone(),
+        ram_bytes,
+        vcpus: plan.vcpus.online,
+        xen_platform: plan.xen_platform,
+        acpi: plan.acpi,
+        uuid,
+        firmware_log: log::log_enabled!(log::Level::Debug),
+    })
+}
+
+fn disk_config(disk: &DiskPlan, block: &Block<Domain>, id: DiskId) -> Result<DiskConfig, Failure> {
+    let info = block.info();
+    if info.sector_size != 512 {
+        return Err(Failure(format!(
+            "{}: the backend's sectors have {} bytes; an IDE disk needs 512",
+            block.path(),
+            info.sector_size
+        )));
+    }
+    // QEMU numbers its disks the same way.
+    let mut serial = heapless::String::new();
+    let mut model = heapless::String::new();
+    let _ = core::fmt::write(&mut serial, format_args!("QM{:05}", disk.slot + 1));
+    let _ = core::fmt::write(&mut model, format_args!("QEMU HARDDISK"));
+    Ok(DiskConfig { id, sectors: info.sectors, read_only: disk.read_only || info.read_only, serial, model })
+}
