@@ -12,7 +12,7 @@ type Check = (&'static str, &'static [&'static str], &'static [(&'static str, &'
 
 const CHECKS: &[Check] = &[
     ("Checking the format", &["fmt", "--all", "--check"], &[]),
-    ("Running clippy", &["clippy", "--quiet", "--workspace", "--lib", "--tests", "--", "-Dwarnings"], &[]),
+    ("Running clippy", &["clippy", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--", "-Dwarnings"], &[]),
     (
         "Making the documentation",
         &["doc", "--quiet", "--workspace", "--lib", "--no-deps", "--document-private-items"],

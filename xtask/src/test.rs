@@ -83,7 +83,7 @@ pub(crate) fn unit_tests() -> Result<Counts> {
     let step = Step::begin("Running the unit tests");
     let mut child = Command::new(build::cargo())
         .current_dir(paths::project())
-        .args(["test", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"])
+        .args(["test", "--quiet", "--workspace", "--no-fail-fast"])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
