@@ -1,6 +1,6 @@
 //! The library's core: memory, mappings, grants, events and time.
 
-use crate::{Outcome, expect};
+use crate::{Check, Outcome, expect};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -20,7 +20,7 @@ use minios::ioreq::IoreqServer;
 use minios::{DomId, boot, heap};
 
 /// Every check, by name.
-pub(crate) const ALL: &[(&str, fn() -> Outcome)] = &[
+pub(crate) const ALL: &[Check] = &[
     ("start", start),
     ("heap", heap_works),
     ("heap-all", all_memory_is_usable),
@@ -41,6 +41,7 @@ pub(crate) const ALL: &[(&str, fn() -> Outcome)] = &[
     ("grants-many", the_grant_table_grows),
     ("foreign", foreign_mappings_fail_cleanly),
     ("denied", what_needs_privilege_is_refused),
+    ("memory-functions", overlapping_moves),
     ("float", floating_point_survives_sleep),
 ];
 
@@ -340,6 +341,25 @@ fn what_needs_privilege_is_refused() -> Outcome {
     expect(hvm::get_param(DomId(0), 1).is_err(), || "a parameter of dom0".to_string())?;
     expect(memory::populate_physmap(DomId(0), &[Gfn::new(0x100)]).unwrap_or(0) == 0, || "memory for dom0".to_string())?;
     expect(memory::populate_physmap(DomId::SELF, &[Gfn::new(0x100)]).is_err(), || "memory for ourselves".to_string())
+}
+
+/// The image's own `memmove`, at every small distance and length, both ways.
+fn overlapping_moves() -> Outcome {
+    let original: Vec<u8> = (0..200).collect();
+    for from in 0..20_usize {
+        for to in 0..20_usize {
+            for len in [0_usize, 1, 7, 8, 9, 15, 16, 17, 100, 180] {
+                let mut moved = original.clone();
+                moved.copy_within(from..from + len, to);
+                let right = moved.iter().enumerate().all(|(at, &byte)| {
+                    let source = if (to..to + len).contains(&at) { at - to + from } else { at };
+                    usize::from(byte) == source
+                });
+                expect(right, || format!("{len} bytes from {from} to {to}"))?;
+            }
+        }
+    }
+    expect(original.as_slice() > &original[..100] && original[1..9] != original[2..10], || "comparisons".to_string())
 }
 
 fn floating_point_survives_sleep() -> Outcome {

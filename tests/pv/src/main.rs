@@ -28,6 +28,9 @@ minios::image!(main);
 /// Why a check failed.
 type Outcome = Result<(), String>;
 
+/// A check, by name.
+type Check = (&'static str, fn() -> Outcome);
+
 /// Fails with the text, unless the condition holds.
 fn expect(condition: bool, text: impl FnOnce() -> String) -> Outcome {
     if condition { Ok(()) } else { Err(text()) }

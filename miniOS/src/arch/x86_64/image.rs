@@ -69,11 +69,19 @@ macro_rules! image {
               ret
             1:
               mov rax, rdi
+              add rsi, rdx
+              add rdi, rdx
               mov rcx, rdx
-              lea rsi, [rsi + rdx - 1]
-              lea rdi, [rdi + rdx - 1]
+              and ecx, 7
+              dec rsi
+              dec rdi
               std
               rep movsb
+              mov rcx, rdx
+              shr rcx, 3
+              sub rsi, 7
+              sub rdi, 7
+              rep movsq
               cld
               ret
             memset:
