@@ -4,7 +4,7 @@
 //! for is a signal on a port ([`signal`]), an instant ([`sleep_until`]), another task ([`Task`]), or anything else that
 //! keeps a `Waker`. The program's loop feeds it:
 //!
-//! ```ignore
+//! ```text
 //! loop {
 //!     executor.run();
 //!     event::wait(exec::next_deadline());
