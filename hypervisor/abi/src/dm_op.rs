@@ -19,6 +19,7 @@ pub const XEN_DMOP_MODIFIED_MEMORY: u32 = 11;
 pub const XEN_DMOP_SET_MEM_TYPE: u32 = 12;
 pub const XEN_DMOP_INJECT_EVENT: u32 = 13;
 pub const XEN_DMOP_INJECT_MSI: u32 = 14;
+pub const XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER: u32 = 15;
 pub const XEN_DMOP_REMOTE_SHUTDOWN: u32 = 16;
 pub const XEN_DMOP_RELOCATE_MEMORY: u32 = 17;
 pub const XEN_DMOP_PIN_MEMORY_CACHEATTR: u32 = 18;
@@ -166,6 +167,20 @@ pub struct SetMemType {
     pub mem_type: u16,
     pub pad: u16,
     pub first_pfn: u64,
+}
+
+/// Writes are forwarded to the server.
+pub const XEN_DMOP_IOREQ_MEM_ACCESS_WRITE: u32 = 1 << 1;
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MapMemTypeToIoreqServer {
+    pub id: u16,
+    /// `HVMMEM_*`.
+    pub kind: u16,
+    /// `XEN_DMOP_IOREQ_MEM_ACCESS_*`; 0 ends it.
+    pub flags: u32,
+    pub opaque: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -33,3 +33,5 @@ pub const HVM_PARAM_TRIPLE_FAULT_REASON: u32 = 31;
 pub const HVMMEM_RAM_RW: u16 = 0;
 pub const HVMMEM_RAM_RO: u16 = 1;
 pub const HVMMEM_MMIO_DM: u16 = 2;
+/// Memory whose writes go to the ioreq server that claimed the type.
+pub const HVMMEM_IOREQ_SERVER: u16 = 4;

@@ -121,6 +121,7 @@ fn structures(c: &mut Checks) {
     layout!(c, "xen_dm_op_set_pci_link_route_t", dm_op::SetPciLinkRoute, { "link" = link, "isa_irq" = isa_irq });
     layout!(c, "xen_dm_op_modified_memory_t", dm_op::ModifiedMemory, { "nr_extents" = nr_extents, "opaque" = opaque });
     layout!(c, "struct xen_dm_op_modified_memory_extent", dm_op::ModifiedMemoryExtent, { "nr" = nr, "first_pfn" = first_pfn });
+    layout!(c, "xen_dm_op_map_mem_type_to_ioreq_server_t", dm_op::MapMemTypeToIoreqServer, { "id" = id, "type" = kind, "flags" = flags, "opaque" = opaque });
     layout!(c, "xen_dm_op_set_mem_type_t", dm_op::SetMemType, { "nr" = nr, "mem_type" = mem_type, "first_pfn" = first_pfn });
     layout!(c, "xen_dm_op_inject_event_t", dm_op::InjectEvent,
         { "vcpuid" = vcpuid, "vector" = vector, "type" = kind, "insn_len" = insn_len, "error_code" = error_code, "cr2" = cr2 });
@@ -259,6 +260,8 @@ fn operations(c: &mut Checks) {
         "XEN_DMOP_track_dirty_vram" = dm_op::XEN_DMOP_TRACK_DIRTY_VRAM, "XEN_DMOP_set_pci_intx_level" = dm_op::XEN_DMOP_SET_PCI_INTX_LEVEL,
         "XEN_DMOP_set_isa_irq_level" = dm_op::XEN_DMOP_SET_ISA_IRQ_LEVEL, "XEN_DMOP_set_pci_link_route" = dm_op::XEN_DMOP_SET_PCI_LINK_ROUTE,
         "XEN_DMOP_modified_memory" = dm_op::XEN_DMOP_MODIFIED_MEMORY, "XEN_DMOP_set_mem_type" = dm_op::XEN_DMOP_SET_MEM_TYPE,
+        "XEN_DMOP_map_mem_type_to_ioreq_server" = dm_op::XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER,
+        "XEN_DMOP_IOREQ_MEM_ACCESS_WRITE" = dm_op::XEN_DMOP_IOREQ_MEM_ACCESS_WRITE, "HVMMEM_ioreq_server" = hvm::HVMMEM_IOREQ_SERVER,
         "XEN_DMOP_inject_event" = dm_op::XEN_DMOP_INJECT_EVENT, "XEN_DMOP_inject_msi" = dm_op::XEN_DMOP_INJECT_MSI,
         "XEN_DMOP_remote_shutdown" = dm_op::XEN_DMOP_REMOTE_SHUTDOWN, "XEN_DMOP_relocate_memory" = dm_op::XEN_DMOP_RELOCATE_MEMORY,
         "XEN_DMOP_pin_memory_cacheattr" = dm_op::XEN_DMOP_PIN_MEMORY_CACHEATTR, "XEN_DMOP_nr_vcpus" = dm_op::XEN_DMOP_NR_VCPUS,

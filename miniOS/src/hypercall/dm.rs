@@ -10,9 +10,10 @@ use crate::addr::Gfn;
 use crate::arch::{Arguments, hypercall};
 use xen_abi::dm_op::{
     self as abi, CreateIoreqServer, DestroyIoreqServer, DmOp, DmOpBuf, GetIoreqServerInfo, InjectMsi, IoreqServerRange, ModifiedMemory,
-    ModifiedMemoryExtent, NrVcpus, PinMemoryCacheattr, RemoteShutdown, SetIoreqServerState, SetIsaIrqLevel, SetMemType, SetPciIntxLevel,
+    ModifiedMemoryExtent, NrVcpus, PinMemoryCacheattr, RemoteShutdown, SetIoreqServerState, SetIsaIrqLevel, SetMemType, MapMemTypeToIoreqServer, SetPciIntxLevel,
     SetPciLinkRoute, TrackDirtyVram,
 };
+use xen_abi::hvm::HVMMEM_IOREQ_SERVER;
 use xen_abi::ioreq::HVM_IOREQSRV_BUFIOREQ_ATOMIC;
 use xen_abi::{DomId, Hypercall, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -168,6 +169,17 @@ pub fn modified_memory(domain: DomId, first: Gfn, pages: u32) -> Result<(), XenE
 /// Makes `pages` pages from `first` on memory of another type, one of `xen_abi::hvm::HVMMEM_*`.
 pub fn set_mem_type(domain: DomId, mem_type: u16, first: Gfn, pages: u32) -> Result<(), XenError> {
     dm_op(domain, abi::XEN_DMOP_SET_MEM_TYPE, &mut SetMemType { nr: pages, mem_type, pad: 0, first_pfn: first.number() }).map(|_| ())
+}
+
+/// Sends the guest's writes to memory of the type `HVMMEM_IOREQ_SERVER` to a server. Only one server can have them.
+pub fn claim_writes(domain: DomId, id: ServerId) -> Result<(), XenError> {
+    let mut op = MapMemTypeToIoreqServer {
+        id: id.0,
+        kind: HVMMEM_IOREQ_SERVER,
+        flags: abi::XEN_DMOP_IOREQ_MEM_ACCESS_WRITE,
+        opaque: 0,
+    };
+    dm_op(domain, abi::XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER, &mut op).map(|_| ())
 }
 
 /// Sends a message-signalled interrupt.

@@ -3,7 +3,7 @@
 use alloc::format;
 use alloc::rc::Rc;
 use minios::DomId;
-use minios::front::xen::XenDomain;
+use minios::front::XenDomain;
 use minios::vchan::{Change, RECEIVE_SIZE, Vchan};
 use minios::xenstore::Xenstore;
 use stubdom::qmp::Qmp;

@@ -7,17 +7,17 @@ use alloc::vec::Vec;
 use devmodel::host::{DiskError, DiskId, DiskOp};
 use devmodel::machine::DISKS;
 use log::warn;
+use minios::front::XenDomain as Domain;
 use minios::front::block::{Block, Operation, Request, SubmitError};
-use minios::front::xen::XenDomain as Domain;
 
 /// Bytes in a disk's transfer buffer: what one request with 128 segments moves.
-pub const BUFFER_LEN: usize = 512 << 10;
+pub(super) const BUFFER_LEN: usize = 512 << 10;
 
 /// What a report of the frontend is about: there is only ever one operation of a disk.
 const TOKEN: u64 = 0;
 
 /// The disks, numbered as in the machine's configuration.
-pub struct Disks {
+pub(super) struct Disks {
     disks: Vec<Block<Domain>>,
     /// Operations that could not even be started, to be reported by [`poll`](Self::poll).
     refused: VecDeque<DiskId>,
@@ -25,17 +25,17 @@ pub struct Disks {
 
 impl Disks {
     /// Disks on connected frontends; the index is the [`DiskId`].
-    pub fn new(disks: Vec<Block<Domain>>) -> Self {
+    pub(super) fn new(disks: Vec<Block<Domain>>) -> Self {
         Self { disks, refused: VecDeque::with_capacity(4) }
     }
 
     /// A disk.
-    pub fn get(&self, disk: DiskId) -> Option<&Block<Domain>> {
+    pub(super) fn get(&self, disk: DiskId) -> Option<&Block<Domain>> {
         self.disks.get(usize::from(disk.0))
     }
 
     /// Starts an operation.
-    pub fn start(&mut self, id: DiskId, op: DiskOp) {
+    pub(super) fn start(&mut self, id: DiskId, op: DiskOp) {
         let request = |operation, lba, sectors| Request { operation, lba, sectors, offset: 0, token: TOKEN };
         let request = match op {
             DiskOp::Read { lba, sectors } => request(Operation::Read, lba, u64::from(sectors)),
@@ -54,7 +54,7 @@ impl Disks {
     }
 
     /// Takes what has ended: at most one operation of each disk.
-    pub fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DISKS> {
+    pub(super) fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DISKS> {
         let mut ended = heapless::Vec::new();
         // A disk has one operation at a time, so there is room for all.
         while let Some(id) = self.refused.pop_front() {

@@ -1,83 +1,106 @@
 //! The picture: when it is drawn, and where to.
 //!
-//! The machine draws into the pages that the framebuffer's backend shows, so a pixel is written once. Nothing is drawn
-//! on a clock that runs for its own sake: the backend says how often it looks ([`Pace`]), and that is how often we do.
+//! The machine draws into the pages that the framebuffer's backend shows, so a pixel is written once. The backend does not
+//! say whether anybody looks (QEMU forgets what it is told while nobody does), so the picture is always kept fresh, and
+//! drawing has to cost nothing while nothing changes:
+//!
+//! - What the guest does through ports and the legacy window comes to us anyway. The picture is drawn [`INTERVAL_NS`] later.
+//! - What it writes to its linear framebuffer comes to nobody. As long as that goes on, its dirty pages are looked at every
+//!   [`INTERVAL_NS`]. After [`QUIET_LOOKS`] looks in vain its next write is made to come to us
+//!   ([`VideoRam::watch`](super::video_memory::VideoRam::watch)), and there is no clock running any more.
 
 use devmodel::host::Surface;
+use devmodel::machine::Machine;
 use devmodel::time::Instant;
+use minios::front::XenDomain;
 use minios::front::framebuffer::Framebuffer;
-use minios::front::xen::XenDomain as Domain;
 
-/// How long after the guest changed something it is drawn when nobody is known to look.
-const UNWATCHED_NS: u64 = 1_000_000_000;
-/// A viewer of the backend looks at least this often; a longer period means that nobody does, or that nothing moves.
-const WATCHED_MS: u32 = 3000;
-/// The shortest period, whatever the backend says.
-const SHORTEST_MS: u32 = 10;
+use super::host::World;
 
-/// The framebuffer and the time of its next refresh.
-pub struct Display {
-    front: Framebuffer<Domain>,
-    pace: Pace,
+/// Time between two drawings: 25 pictures a second.
+const INTERVAL_NS: u64 = 40_000_000;
+/// Drawings without a change after which the next write is waited for.
+const QUIET_LOOKS: u32 = 10;
+/// Time between two looks at a framebuffer that has been quiet, where Xen cannot tell of a write.
+const SLOW_INTERVAL_NS: u64 = 1_000_000_000;
+
+/// The framebuffer and the time of its next drawing.
+pub(super) struct Display {
+    picture: Picture,
     next: Option<Instant>,
+    quiet_looks: u32,
 }
 
-/// How often the picture is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
-    /// Somebody looks every so many nanoseconds.
-    Every(u64),
-    /// Nobody looks, or nothing has moved for long.
-    Unwatched,
+/// The shared pages, and whether something was drawn into them.
+struct Picture {
+    front: Framebuffer<XenDomain>,
+    changed: bool,
 }
 
 impl Display {
     /// A display on a connected framebuffer.
-    pub fn new(front: Framebuffer<Domain>) -> Self {
-        Self { front, pace: Pace::Unwatched, next: None }
+    pub(super) fn new(front: Framebuffer<XenDomain>) -> Self {
+        Self { picture: Picture { front, changed: false }, next: None, quiet_looks: 0 }
     }
 
     /// Listens to what the backend has to say.
-    pub fn poll(&mut self, now: Instant) {
-        if self.front.poll() {
-            self.set_period(self.front.refresh_period().unwrap_or(0), now);
-        }
+    pub(super) fn poll(&self) {
+        // How often it looks is of no use: see the head of `minios::front::framebuffer`.
+        self.picture.front.poll();
     }
 
-    /// The backend looks every `milliseconds` from now on; 0 is never.
-    fn set_period(&mut self, milliseconds: u32, now: Instant) {
-        if milliseconds == 0 || milliseconds >= WATCHED_MS {
-            self.pace = Pace::Unwatched;
-            return;
-        }
-        let period = u64::from(milliseconds.max(SHORTEST_MS)) * 1_000_000;
-        self.pace = Pace::Every(period);
-        self.next = Some(now);
-    }
-
-    /// The guest changed something that is shown.
-    pub fn touched(&mut self, now: Instant) {
-        if self.next.is_none() {
-            self.next = Some(now.after(UNWATCHED_NS));
-        }
-    }
-
-    /// When the picture is to be drawn.
-    pub fn deadline(&self) -> Option<Instant> {
+    /// When there is something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
         self.next
     }
 
-    /// The picture was drawn.
-    pub fn drawn(&mut self, now: Instant) {
-        self.front.flush();
-        self.next = match self.pace {
-            Pace::Every(period) => Some(now.after(period)),
-            Pace::Unwatched => None,
-        };
+    /// Draws, if it is time to.
+    pub(super) fn serve(&mut self, machine: &mut Machine, world: &mut World, now: Instant) {
+        if machine.take_display_touched() {
+            if let Some(video) = &mut world.video {
+                video.unwatch();
+            }
+            self.quiet_looks = 0;
+            if self.next.is_none() {
+                self.next = Some(now.after(INTERVAL_NS));
+            }
+        }
+        if self.next.is_some_and(|at| at <= now) {
+            let interval = self.draw(machine, world);
+            self.next = interval.map(|interval| now.after(interval));
+        }
+    }
+
+    /// Draws, and says how long to wait for the next time.
+    fn draw(&mut self, machine: &mut Machine, world: &mut World) -> Option<u64> {
+        world.video.as_mut()?.begin_look();
+        self.refresh(machine, world, false);
+        let video = world.video.as_mut()?;
+        if !video.end_look() {
+            return None;
+        }
+        self.quiet_looks = if self.picture.changed { 0 } else { self.quiet_looks.saturating_add(1) };
+        if self.quiet_looks < QUIET_LOOKS {
+            return Some(INTERVAL_NS);
+        }
+        if !video.watch(&world.ioreq) {
+            return Some(SLOW_INTERVAL_NS);
+        }
+        // What was written since the last look and before the watch began.
+        self.refresh(machine, world, true);
+        None
+    }
+
+    fn refresh(&mut self, machine: &mut Machine, world: &mut World, full: bool) {
+        self.picture.changed = false;
+        machine.refresh(world, &mut self.picture, full);
+        if self.picture.changed {
+            self.picture.front.flush();
+        }
     }
 }
 
-impl Surface for Display {
+impl Surface for Picture {
     fn resize(&mut self, width: u32, height: u32) -> bool {
         self.front.resize(width, height)
     }
@@ -87,6 +110,7 @@ impl Surface for Display {
     }
 
     fn changed(&mut self, x: u32, y: u32, width: u32, height: u32) {
+        self.changed = true;
         self.front.update(x, y, width, height);
     }
 }

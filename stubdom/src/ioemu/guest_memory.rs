@@ -9,10 +9,10 @@
 
 use alloc::boxed::Box;
 use devmodel::host::{GuestAddr, Unmapped};
+use minios::DomId;
 use minios::addr::{Gfn, to_usize};
 use minios::foreign::{Access, ForeignMapping};
 use minios::frame::SharedPages;
-use minios::DomId;
 
 /// Frames in a window: 256 KiB.
 const WINDOW_FRAMES: usize = 64;
@@ -28,7 +28,7 @@ struct Window {
 }
 
 /// A cache of mappings of one domain's memory.
-pub struct GuestMemoryCache {
+pub(super) struct GuestMemoryCache {
     domain: DomId,
     slots: Box<[Option<Window>]>,
 }
@@ -44,38 +44,50 @@ struct Piece {
 
 impl GuestMemoryCache {
     /// An empty cache of the memory of `domain`.
-    pub fn new(domain: DomId) -> Self {
+    pub(super) fn new(domain: DomId) -> Self {
         Self { domain, slots: (0..SLOTS).map(|_| None).collect() }
     }
 
     /// Forgets every mapping: the guest's physical memory map has changed.
-    pub fn invalidate(&mut self) {
+    pub(super) fn invalidate(&mut self) {
         self.slots.fill_with(|| None);
     }
 
     /// Copies guest memory into `data`.
-    pub fn read(&mut self, addr: GuestAddr, data: &mut [u8]) -> Result<(), Unmapped> {
+    pub(super) fn read(&mut self, addr: GuestAddr, data: &mut [u8]) -> Result<(), Unmapped> {
         self.pieces(addr, data.len(), |mapping, Piece { at, offset, len }| {
             mapping.read(offset, &mut data[at..at + len]).map_err(|_| Unmapped)
         })
     }
 
     /// Copies `data` into guest memory.
-    pub fn write(&mut self, addr: GuestAddr, data: &[u8]) -> Result<(), Unmapped> {
+    pub(super) fn write(&mut self, addr: GuestAddr, data: &[u8]) -> Result<(), Unmapped> {
         self.pieces(addr, data.len(), |mapping, Piece { at, offset, len }| {
             mapping.write(offset, &data[at..at + len]).map_err(|_| Unmapped)
         })
     }
 
     /// Copies `len` bytes of `pages` from `source` on into guest memory, in one go.
-    pub fn write_from(&mut self, addr: GuestAddr, pages: &SharedPages, source: usize, len: usize) -> Result<(), Unmapped> {
+    pub(super) fn write_from(
+        &mut self,
+        addr: GuestAddr,
+        pages: &SharedPages,
+        source: usize,
+        len: usize,
+    ) -> Result<(), Unmapped> {
         self.pieces(addr, len, |mapping, Piece { at, offset, len }| {
             mapping.copy_from(offset, pages, source + at, len).map_err(|_| Unmapped)
         })
     }
 
     /// Copies `len` bytes of guest memory into `pages` at `target`, in one go.
-    pub fn read_to(&mut self, addr: GuestAddr, pages: &SharedPages, target: usize, len: usize) -> Result<(), Unmapped> {
+    pub(super) fn read_to(
+        &mut self,
+        addr: GuestAddr,
+        pages: &SharedPages,
+        target: usize,
+        len: usize,
+    ) -> Result<(), Unmapped> {
         self.pieces(addr, len, |mapping, Piece { at, offset, len }| {
             mapping.copy_to(offset, pages, target + at, len).map_err(|_| Unmapped)
         })
@@ -104,7 +116,11 @@ impl GuestMemoryCache {
     }
 
     /// The mapping of window `number`, in which `pages` exist.
-    fn window(&mut self, number: u64, mut pages: core::ops::RangeInclusive<usize>) -> Result<&ForeignMapping, Unmapped> {
+    fn window(
+        &mut self,
+        number: u64,
+        mut pages: core::ops::RangeInclusive<usize>,
+    ) -> Result<&ForeignMapping, Unmapped> {
         let slot = &mut self.slots[to_usize(number % SLOTS as u64)];
         let window = match slot {
             Some(window) => window,

@@ -8,13 +8,13 @@ use devmodel::host::{
 };
 use devmodel::time::Instant;
 use log::{info, warn};
+use minios::DomId;
 use minios::clock;
+use minios::front::XenDomain as Domain;
 use minios::front::console::Console;
 use minios::hypercall::dm::{self, IoRange};
 use minios::hypercall::sched;
 use minios::ioreq::IoreqServer;
-use minios::front::xen::XenDomain as Domain;
-use minios::DomId;
 
 use super::disks::Disks;
 use super::guest_memory::GuestMemoryCache;
@@ -24,33 +24,33 @@ use super::video_memory::VideoRam;
 const GUEST_LINE_MAX: usize = 180;
 
 /// A serial port and its console.
-pub struct Serial {
+pub(super) struct Serial {
     /// The console at its other end.
-    pub console: Console<Domain>,
+    pub(super) console: Console<Domain>,
     /// The port was told that there is no room, and waits to hear of some.
-    pub blocked: bool,
+    pub(super) blocked: bool,
     /// The console may have bytes for it.
-    pub input: bool,
+    pub(super) input: bool,
 }
 
 /// Everything outside of the machine.
-pub struct World {
+pub(super) struct World {
     /// The domain whose machine this is.
-    pub guest: DomId,
+    pub(super) guest: DomId,
     /// The channel for its accesses.
-    pub ioreq: IoreqServer,
+    pub(super) ioreq: IoreqServer,
     /// Its memory.
-    pub memory: GuestMemoryCache,
+    pub(super) memory: GuestMemoryCache,
     /// Its graphics card's memory.
-    pub video: Option<VideoRam>,
+    pub(super) video: Option<VideoRam>,
     /// Its disks.
-    pub disks: Disks,
+    pub(super) disks: Disks,
     /// Its serial ports.
-    pub serials: Vec<Serial>,
+    pub(super) serials: Vec<Serial>,
     /// The machine has stopped; what comes yet is answered and has no effect.
-    pub stopped: bool,
+    pub(super) stopped: bool,
     /// A range that Xen did not accept, kept until somebody can report it.
-    pub failed_claim: Option<String>,
+    pub(super) failed_claim: Option<String>,
 }
 
 impl GuestMemory for World {
@@ -127,19 +127,29 @@ impl DiskHost for World {
         }
     }
 
-    fn disk_buffer_to_guest(&mut self, disk: DiskId, offset: usize, addr: GuestAddr, len: usize) -> Result<(), Unmapped> {
+    fn disk_buffer_to_guest(
+        &mut self,
+        disk: DiskId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped> {
         let memory = &mut self.memory;
-        let copied = self.disks.get(disk).and_then(|disk| {
-            disk.with_buffer(|pages| memory.write_from(addr, pages, offset, len))
-        });
+        let copied =
+            self.disks.get(disk).and_then(|disk| disk.with_buffer(|pages| memory.write_from(addr, pages, offset, len)));
         copied.unwrap_or(Ok(()))
     }
 
-    fn disk_buffer_from_guest(&mut self, disk: DiskId, offset: usize, addr: GuestAddr, len: usize) -> Result<(), Unmapped> {
+    fn disk_buffer_from_guest(
+        &mut self,
+        disk: DiskId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped> {
         let memory = &mut self.memory;
-        let copied = self.disks.get(disk).and_then(|disk| {
-            disk.with_buffer(|pages| memory.read_to(addr, pages, offset, len))
-        });
+        let copied =
+            self.disks.get(disk).and_then(|disk| disk.with_buffer(|pages| memory.read_to(addr, pages, offset, len)));
         copied.unwrap_or(Ok(()))
     }
 }
@@ -163,10 +173,13 @@ impl Platform for World {
             return;
         }
         self.stopped = true;
-        info!("the guest asks for {}", match reason {
-            ShutdownReason::PowerOff => "power off",
-            ShutdownReason::Reboot => "a reset",
-        });
+        info!(
+            "the guest asks for {}",
+            match reason {
+                ShutdownReason::PowerOff => "power off",
+                ShutdownReason::Reboot => "a reset",
+            }
+        );
         let reason = match reason {
             ShutdownReason::PowerOff => sched::ShutdownReason::PowerOff,
             ShutdownReason::Reboot => sched::ShutdownReason::Reboot,
@@ -177,7 +190,9 @@ impl Platform for World {
     }
 
     fn suspend(&mut self) {
-        if let Err(error) = minios::hypercall::hvm::set_param(self.guest, minios::xen_abi::hvm::HVM_PARAM_ACPI_S_STATE, 3) {
+        if let Err(error) =
+            minios::hypercall::hvm::set_param(self.guest, minios::xen_abi::hvm::HVM_PARAM_ACPI_S_STATE, 3)
+        {
             warn!("the guest could not be suspended: {error}");
         }
     }
@@ -190,18 +205,22 @@ impl Platform for World {
         };
         let result = if claimed { self.ioreq.claim(io_range) } else { self.ioreq.unclaim(io_range) };
         if let Err(error) = result {
-            let what = alloc::format!("{range:?} could not be {}: {error}", if claimed { "claimed" } else { "given up" });
+            let what =
+                alloc::format!("{range:?} could not be {}: {error}", if claimed { "claimed" } else { "given up" });
             warn!("{what}");
             self.failed_claim = Some(what);
         }
     }
 
     fn unplug(&mut self, what: Unplug) {
-        info!("the guest unplugs {}", match what {
-            Unplug::IdeDisks => "its IDE disks",
-            Unplug::AuxiliaryIdeDisks => "all IDE disks but the first",
-            Unplug::Nics => "its network cards",
-        });
+        info!(
+            "the guest unplugs {}",
+            match what {
+                Unplug::IdeDisks => "its IDE disks",
+                Unplug::AuxiliaryIdeDisks => "all IDE disks but the first",
+                Unplug::Nics => "its network cards",
+            }
+        );
     }
 
     fn guest_log(&mut self, line: &[u8]) {

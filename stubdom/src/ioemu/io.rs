@@ -9,10 +9,10 @@ use devmodel::machine::Machine;
 use minios::ioreq::{Direction, Ioreq, Kind};
 
 /// Bytes of a string instruction that are moved at a time.
-const CHUNK: usize = 4096;
+const CHUNK: u32 = 4096;
 
 /// Performs a port, memory or configuration request. Returns what goes back to the vCPU in the request's data field.
-pub fn perform<H: Host>(machine: &mut Machine, host: &mut H, request: &Ioreq) -> u64 {
+pub(super) fn perform<H: Host>(machine: &mut Machine, host: &mut H, request: &Ioreq) -> u64 {
     let Some(width) = Width::from_bytes(request.size) else {
         return u64::MAX;
     };
@@ -36,7 +36,7 @@ fn port<H: Host>(machine: &mut Machine, host: &mut H, request: &Ioreq, width: Wi
         return match request.direction {
             Direction::Read => u64::from(machine.port_read(host, port, width)),
             Direction::Write => {
-                machine.port_write(host, port, width, request.data as u32);
+                machine.port_write(host, port, width, (request.data & 0xffff_ffff) as u32);
                 request.data
             }
         };
@@ -87,9 +87,9 @@ fn memory<H: Host>(machine: &mut Machine, host: &mut H, request: &Ioreq, width: 
         }
         return u64::from_le_bytes(value);
     }
-    let mut chunk = [0; CHUNK];
+    let mut chunk = [0; CHUNK as usize];
     // Going down, elements go one at a time.
-    let at_once = if request.backwards { 1 } else { (CHUNK / bytes) as u32 };
+    let at_once = if request.backwards { 1 } else { CHUNK / request.size };
     let mut index = 0;
     while index < request.count {
         let elements = at_once.min(request.count - index);
@@ -114,13 +114,13 @@ fn memory<H: Host>(machine: &mut Machine, host: &mut H, request: &Ioreq, width: 
 
 /// `addr` holds the function in its upper half and the register in its lower (Xen, `xen/arch/x86/hvm/ioreq.c`).
 fn config<H: Host>(machine: &mut Machine, host: &mut H, request: &Ioreq, width: Width) -> u64 {
-    let [function, bus] = ((request.addr >> 32) as u16).to_le_bytes();
+    let [.., function, bus, _, _] = request.addr.to_le_bytes();
     let offset = (request.addr & 0xffff) as u16;
     let (slot, function) = (function >> 3, function & 7);
     match request.direction {
         Direction::Read => u64::from(machine.config_read(host, bus, slot, function, offset, width)),
         Direction::Write => {
-            machine.config_write(host, bus, slot, function, offset, width, request.data as u32);
+            machine.config_write(host, bus, slot, function, offset, width, (request.data & 0xffff_ffff) as u32);
             request.data
         }
     }

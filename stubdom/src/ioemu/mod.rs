@@ -18,7 +18,7 @@ use log::{error, info};
 use minios::boot;
 use minios::clock;
 use minios::exec::{self, Executor};
-use minios::front::xen::XenDomain;
+use minios::front::XenDomain;
 use minios::hypercall::sched::ShutdownReason;
 use minios::xenstore::Xenstore;
 use stubdom::config::CommandLine;
@@ -33,7 +33,7 @@ const START_NS: u64 = 25_000_000_000;
 const LAST_WORDS_NS: u64 = 2_000_000_000;
 
 /// The program.
-pub fn main() {
+pub(crate) fn main() {
     let mut executor = Executor::new();
     let Some(store) = Xenstore::of_this_domain() else {
         error!("xenstore: the toolstack gave this domain no connection");
@@ -71,11 +71,7 @@ pub fn main() {
 }
 
 /// Everything up to `running`.
-async fn begin(
-    store: &Xenstore,
-    spawner: &exec::Spawner,
-    identity: Identity,
-) -> Result<(Running, Control), Failure> {
+async fn begin(store: &Xenstore, spawner: &exec::Spawner, identity: Identity) -> Result<(Running, Control), Failure> {
     let mut phases = Phases::new();
     CommandLine::parse(boot::command_line())?;
     let platform = Rc::new(XenDomain);

@@ -5,19 +5,19 @@ use minios::clock::{self, Instant};
 use minios::hypercall::vcpu;
 
 /// A stop watch for wall-clock and CPU time.
-pub struct Phases {
+pub(super) struct Phases {
     since: Instant,
     cpu_since: u64,
 }
 
 impl Phases {
     /// Starts to measure.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { since: clock::now(), cpu_since: running_time() }
     }
 
     /// Logs a phase that has just ended, and starts the next.
-    pub fn done(&mut self, what: &str) {
+    pub(super) fn done(&mut self, what: &str) {
         let now = clock::now();
         let cpu = running_time();
         info!("{what}: {} us, {} us of CPU", now.since(self.since) / 1000, cpu.saturating_sub(self.cpu_since) / 1000);

@@ -4,13 +4,13 @@ use devmodel::host::{InputEvent, Platform as _, SerialId};
 use devmodel::machine::Machine;
 use devmodel::time::{Instant, earlier};
 use log::warn;
-use minios::event::{self, PortSet};
-use minios::front::keyboard;
-use minios::ioreq::{Ioreq, Kind};
-use minios::exec::{self, Executor};
-use minios::ioreq::Source;
-use minios::clock;
 use minios::Port;
+use minios::clock;
+use minios::event::{self, PortSet};
+use minios::exec::{self, Executor};
+use minios::front::keyboard;
+use minios::ioreq::Source;
+use minios::ioreq::{Ioreq, Kind};
 
 use super::control::Control;
 use super::host::World;
@@ -31,7 +31,7 @@ enum Event {
 }
 
 /// Serves the guest for ever.
-pub fn run(mut running: Running, mut control: Control, mut executor: Executor) -> ! {
+pub(super) fn run(mut running: Running, mut control: Control, mut executor: Executor) -> ! {
     let mut pending = PortSet::new();
     // What came while we started.
     serve_peers(&mut running, &mut control);
@@ -58,7 +58,9 @@ pub fn run(mut running: Running, mut control: Control, mut executor: Executor) -
         if running.machine.next_deadline().is_some_and(|at| at <= now) {
             running.machine.poll(&mut running.world);
         }
-        draw(&mut running, now);
+        if let Some(display) = &mut running.display {
+            display.serve(&mut running.machine, &mut running.world, now);
+        }
         exec::expire(clock::Instant(now.0));
         if executor.is_ready() {
             executor.run();
@@ -139,7 +141,7 @@ fn serve_peers(running: &mut Running, control: &mut Control) {
         }) {}
     }
     if let Some(display) = display {
-        display.poll(world.now());
+        display.poll();
     }
     control.poll();
 }
@@ -163,18 +165,6 @@ fn serials(running: &mut Running) {
             world.serials[index].input = count == room;
             machine.serial_receive(world, id, &bytes[..count]);
         }
-    }
-}
-
-fn draw(running: &mut Running, now: Instant) {
-    let Running { machine, world, display, .. } = running;
-    let Some(display) = display else { return };
-    if machine.take_display_touched() {
-        display.touched(now);
-    }
-    if display.deadline().is_some_and(|at| at <= now) {
-        machine.refresh(world, display, false);
-        display.drawn(now);
     }
 }
 

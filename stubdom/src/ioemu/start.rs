@@ -12,18 +12,18 @@ use core::time::Duration;
 use devmodel::host::DiskId;
 use devmodel::machine::{DISKS, DiskConfig, Machine, MachineConfig, VgaConfig};
 use log::info;
+use minios::DomId;
 use minios::exec::Spawner;
+use minios::front::XenDomain as Domain;
 use minios::front::block::{self, Block};
 use minios::front::console::Console;
 use minios::front::framebuffer::Framebuffer;
 use minios::front::keyboard::Keyboard;
 use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
-use minios::front::xen::XenDomain as Domain;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
 use stubdom::config::{Config, DiskPlan, MachinePlan, Vbd};
-use minios::DomId;
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
@@ -44,10 +44,10 @@ const FIRST_HEIGHT: u32 = 480;
 static VGA_BIOS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vgabios-stdvga.bin"));
 
 /// Why the device model cannot start: one line that names what is wrong.
-pub struct Failure(pub String);
+pub(super) struct Failure(pub(super) String);
 
 impl Failure {
-    pub fn of(what: impl core::fmt::Display) -> Self {
+    pub(super) fn of(what: impl core::fmt::Display) -> Self {
         Self(what.to_string())
     }
 }
@@ -59,29 +59,29 @@ impl<E: core::fmt::Display> From<E> for Failure {
 }
 
 /// A device model that is ready to run.
-pub struct Running {
+pub(super) struct Running {
     /// The PC.
-    pub machine: Box<Machine>,
+    pub(super) machine: Box<Machine>,
     /// What is around it.
-    pub world: World,
+    pub(super) world: World,
     /// The picture, if the toolstack gave us one.
-    pub display: Option<Display>,
+    pub(super) display: Option<Display>,
     /// The keyboard and pointer, if the toolstack gave us one.
-    pub keyboard: Option<Keyboard<Domain>>,
+    pub(super) keyboard: Option<Keyboard<Domain>>,
 }
 
 /// Who we are and whom we serve.
 #[derive(Clone, Copy)]
-pub struct Identity {
+pub(super) struct Identity {
     /// Our own domain.
-    pub own: DomId,
+    pub(super) own: DomId,
     /// The guest.
-    pub guest: DomId,
+    pub(super) guest: DomId,
 }
 
 impl Identity {
     /// Reads both from the store.
-    pub async fn read(store: &Xenstore) -> Result<Self, Failure> {
+    pub(super) async fn read(store: &Xenstore) -> Result<Self, Failure> {
         let own = store.read_number::<u16>("domid");
         let guest = store.read_number_optional::<u16>("target");
         let own = own.await?;
@@ -94,13 +94,13 @@ impl Identity {
     }
 
     /// The directory in which the toolstack waits for us.
-    pub fn directory(self) -> String {
+    pub(super) fn directory(self) -> String {
         format!("/local/domain/{}/device-model/{}", self.own.0, self.guest.0)
     }
 }
 
 /// Builds the machine and connects it with everything around it. The guest can run when this is done.
-pub async fn start(
+pub(super) async fn start(
     store: &Xenstore,
     spawner: &Spawner,
     platform: &Rc<Domain>,
@@ -318,7 +318,10 @@ fn machine_config(
     Ok(MachineConfig {
         disks,
         serial_ports: u8::try_from(plan.serials.len()).unwrap_or(u8::MAX),
-        vga: plan.video.as_ref().map(|video| VgaConfig { memory_bytes: video.memory_mib << 20, rom: VGA_BIOS.to_vec() }),
+        vga: plan
+            .video
+            .as_ref()
+            .map(|video| VgaConfig { memory_bytes: video.memory_mib << 20, rom: VGA_BIOS.to_vec() }),
         boot_order: plan.boot.clone(),
         ram_bytes,
         vcpus: plan.vcpus.online,

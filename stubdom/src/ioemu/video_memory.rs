@@ -7,11 +7,13 @@
 use alloc::vec::Vec;
 use core::fmt;
 use devmodel::host::GuestAddr;
-use log::warn;
+use log::{debug, warn};
+use minios::DomId;
 use minios::addr::Gfn;
 use minios::foreign::{Access, ForeignMapping, MapError};
 use minios::hypercall::{XenError, dm, memory};
-use minios::DomId;
+use minios::ioreq::IoreqServer;
+use minios::xen_abi::hvm::{HVMMEM_IOREQ_SERVER, HVMMEM_RAM_RW};
 
 const PAGE: u32 = 4096;
 /// Frames between the top of the guest's memory and the parking place. hvmloader moves RAM from below 4 GiB to above it to
@@ -22,7 +24,7 @@ const FOUR_GIB: u64 = (4 << 30) / 4096;
 
 /// Video memory could not be set up.
 #[derive(Clone, Copy, Debug)]
-pub enum VideoMemoryError {
+pub(super) enum VideoMemoryError {
     /// Xen refused to tell where the guest's memory ends.
     Size(XenError),
     /// The guest may not have that much memory.
@@ -38,7 +40,10 @@ impl fmt::Display for VideoMemoryError {
         match self {
             Self::Size(error) => write!(f, "video memory: the guest's memory map cannot be read: {error}"),
             Self::Populate { pages, done } => {
-                write!(f, "video memory: the guest may have only {done} of its {pages} pages; does videoram= count them?")
+                write!(
+                    f,
+                    "video memory: the guest may have only {done} of its {pages} pages; does videoram= count them?"
+                )
             }
             Self::Refused(error) => write!(f, "video memory: Xen does not let us add it to the guest: {error}"),
             Self::Map(error) => write!(f, "video memory: mapping it failed: {error}"),
@@ -47,17 +52,33 @@ impl fmt::Display for VideoMemoryError {
 }
 
 /// Video memory, and where the guest sees it.
-pub struct VideoRam {
+pub(super) struct VideoRam {
     domain: DomId,
     mapping: ForeignMapping,
     pages: u32,
     parking: Gfn,
     aperture: Option<Gfn>,
+    writes: Writes,
+    /// Somebody has asked for dirty pages since [`begin_look`](Self::begin_look).
+    asked: bool,
+}
+
+/// How we know what the guest writes through its aperture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writes {
+    /// Not at all.
+    Unknown,
+    /// Xen keeps a list of dirty pages among these.
+    Tracked { first: Gfn, pages: u32 },
+    /// A write to one of these comes to us.
+    Watched { first: Gfn, pages: u32 },
+    /// The same, but Xen does not do that.
+    Unwatchable { first: Gfn, pages: u32 },
 }
 
 impl VideoRam {
     /// Gives the guest `bytes` of video memory (a multiple of a page) and maps them.
-    pub fn open(domain: DomId, bytes: u32) -> Result<Self, VideoMemoryError> {
+    pub(super) fn open(domain: DomId, bytes: u32) -> Result<Self, VideoMemoryError> {
         let top = memory::maximum_gpfn(domain).map_err(VideoMemoryError::Size)?.number();
         let parking = top.saturating_add(1).max(FOUR_GIB).saturating_add(RELOCATION_ROOM);
         let pages = bytes / PAGE;
@@ -68,11 +89,19 @@ impl VideoRam {
             Err(error) => return Err(VideoMemoryError::Refused(error)),
         }
         let mapping = ForeignMapping::map(domain, &frames, Access::ReadWrite).map_err(VideoMemoryError::Map)?;
-        Ok(Self { domain, mapping, pages, parking: Gfn::new(parking), aperture: None })
+        Ok(Self {
+            domain,
+            mapping,
+            pages,
+            parking: Gfn::new(parking),
+            aperture: None,
+            writes: Writes::Unknown,
+            asked: false,
+        })
     }
 
     /// Copies from video memory; what lies beyond its end reads as zero.
-    pub fn read(&self, offset: u32, data: &mut [u8]) {
+    pub(super) fn read(&self, offset: u32, data: &mut [u8]) {
         let there = self.within(offset, data.len());
         let (inside, outside) = data.split_at_mut(there);
         if self.mapping.read(offset as usize, inside).is_err() {
@@ -82,7 +111,7 @@ impl VideoRam {
     }
 
     /// Copies into video memory; what lies beyond its end is dropped.
-    pub fn write(&mut self, offset: u32, data: &[u8]) {
+    pub(super) fn write(&mut self, offset: u32, data: &[u8]) {
         let there = self.within(offset, data.len());
         // All of it is mapped for good.
         let _ = self.mapping.write(offset as usize, &data[..there]);
@@ -95,15 +124,16 @@ impl VideoRam {
     }
 
     /// Moves the frames to where the guest wants its aperture, or back to the parking place.
-    pub fn set_aperture(&mut self, addr: Option<GuestAddr>) {
+    pub(super) fn set_aperture(&mut self, addr: Option<GuestAddr>) {
         let wanted = addr.map(|addr| Gfn::new(addr.0 / u64::from(PAGE)));
         if wanted == self.aperture {
             return;
         }
         let from = self.aperture.unwrap_or(self.parking);
         let to = wanted.unwrap_or(self.parking);
-        // Tracking is bound to the place.
-        let _ = dm::stop_tracking_vram(self.domain);
+        // Both are bound to the place.
+        self.unwatch();
+        self.stop_tracking();
         match self.move_frames(from, to) {
             Ok(()) => self.aperture = wanted,
             Err(error) => warn!("video memory cannot be moved from {from:?} to {to:?}: {error}"),
@@ -121,17 +151,81 @@ impl VideoRam {
     }
 
     /// Reports which pages from `first` on the guest wrote through its aperture since the last call.
-    pub fn dirty(&mut self, first: u32, bitmap: &mut [u8]) {
+    pub(super) fn dirty(&mut self, first: u32, bitmap: &mut [u8]) {
+        self.asked = true;
         let Some(aperture) = self.aperture else {
             bitmap.fill(0);
             return;
         };
-        let pages = (bitmap.len() as u32 * 8).min(self.pages.saturating_sub(first));
-        let start = Gfn::new(aperture.number() + u64::from(first));
-        if let Err(error) = dm::track_dirty_vram(self.domain, start, pages, bitmap) {
-            // Drawing too much is right, drawing too little is not.
+        if matches!(self.writes, Writes::Watched { .. }) {
+            // Nobody keeps a list: this is the one look at everything after the watch began.
             bitmap.fill(0xff);
-            log::debug!("dirty tracking of video memory failed: {error}");
+            return;
+        }
+        let listed = u32::try_from(bitmap.len()).unwrap_or(u32::MAX).saturating_mul(8);
+        let pages = listed.min(self.pages.saturating_sub(first));
+        let first = aperture.after(first.into());
+        match dm::track_dirty_vram(self.domain, first, pages, bitmap) {
+            Ok(()) => {
+                if !matches!(self.writes, Writes::Unwatchable { .. }) {
+                    self.writes = Writes::Tracked { first, pages };
+                }
+            }
+            Err(error) => {
+                // Drawing too much is right, drawing too little is not.
+                bitmap.fill(0xff);
+                debug!("dirty pages of video memory are not known: {error}");
+            }
+        }
+    }
+
+    /// The machine is about to draw.
+    pub(super) fn begin_look(&mut self) {
+        self.asked = false;
+    }
+
+    /// The machine has drawn. `true`: it asked for dirty pages, the guest's picture is in its linear framebuffer.
+    pub(super) fn end_look(&mut self) -> bool {
+        if !self.asked {
+            self.stop_tracking();
+        }
+        self.asked
+    }
+
+    /// Has the guest's next write to the pages that were asked for last sent to us. `false`: Xen does not do that.
+    pub(super) fn watch(&mut self, ioreq: &IoreqServer) -> bool {
+        let Writes::Tracked { first, pages } = self.writes else { return false };
+        self.stop_tracking();
+        // The claim is made once; a second one is refused and changes nothing.
+        let _ = ioreq.claim_writes();
+        match dm::set_mem_type(self.domain, HVMMEM_IOREQ_SERVER, first, pages) {
+            Ok(()) => {
+                self.writes = Writes::Watched { first, pages };
+                true
+            }
+            Err(error) => {
+                debug!("writes to video memory cannot be watched: {error}");
+                let _ = dm::set_mem_type(self.domain, HVMMEM_RAM_RW, first, pages);
+                self.writes = Writes::Unwatchable { first, pages };
+                false
+            }
+        }
+    }
+
+    /// Lets the guest write again without a trap.
+    pub(super) fn unwatch(&mut self) {
+        if let Writes::Watched { first, pages } = self.writes {
+            if let Err(error) = dm::set_mem_type(self.domain, HVMMEM_RAM_RW, first, pages) {
+                warn!("video memory stays write-protected: {error}");
+            }
+            self.writes = Writes::Unknown;
+        }
+    }
+
+    fn stop_tracking(&mut self) {
+        if matches!(self.writes, Writes::Tracked { .. } | Writes::Unwatchable { .. }) {
+            let _ = dm::stop_tracking_vram(self.domain);
+            self.writes = Writes::Unknown;
         }
     }
 }
