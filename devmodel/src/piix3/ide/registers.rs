@@ -60,7 +60,8 @@ impl Geometry {
 
     fn with(sectors: u64, heads: u8, sectors_per_track: u8, most: u16) -> Self {
         let cylinder = u64::from(heads).saturating_mul(u64::from(sectors_per_track));
-        let cylinders = sectors.checked_div(cylinder).unwrap_or(0).min(most.into());
+        // SeaBIOS reads the boot sector by cylinder, of however small a disk.
+        let cylinders = sectors.checked_div(cylinder).unwrap_or(0).clamp(1, most.into());
         Self { cylinders: u16::try_from(cylinders).unwrap_or(most), heads, sectors: sectors_per_track }
     }
 
