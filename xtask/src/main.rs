@@ -1,6 +1,7 @@
 //! `cargo xtask`: builds, runs and tests everything. Each command sets up what it needs by itself.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod ci;
 mod config_file;
@@ -47,6 +48,8 @@ enum Task {
     Run(run::Arguments),
     /// Runs the unit tests and the whole-system cases.
     Test(test::Arguments),
+    /// Measures a guest on our device model and on dom0's QEMU, and compares.
+    Bench(bench::Arguments),
     /// Checks the rules of the project that no compiler knows.
     Tidy,
     /// Runs every check: format, clippy, tidy, documentation, tests.
@@ -76,6 +79,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Run(arguments) => return run::run(&arguments),
         Task::Test(arguments) => return test::run(&arguments),
+        Task::Bench(arguments) => return bench::run(&arguments),
         Task::Tidy => return tidy::run(),
         Task::Ci => return ci::run(),
         Task::Shell(arguments) => return shell::run(&arguments),
