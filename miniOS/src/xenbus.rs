@@ -256,6 +256,12 @@ impl Link {
 
 /// What differs between kinds of devices.
 pub trait Driver {
+    /// How long to wait for the backend to say what it can do, where one that does not say it can be used as well.
+    ///
+    /// QEMU from 9.1 on forgets to say it of `vfb` and `vkbd` when it was started with `-vga xenfb`, and waits for us;
+    /// Linux' frontends of both do not wait at all.
+    const GRACE: Option<Duration> = None;
+
     /// The backend can do what its directory says: prepares a connection, and says what the backend has to know.
     fn prepare(&self, link: &Link) -> impl Future<Output = Result<Vec<(String, String)>, LinkError>>;
 
@@ -468,9 +474,13 @@ async fn live_once<P: Platform, D: Driver>(
     };
     let offered = [XenbusState::InitWait, XenbusState::Initialised, XenbusState::Connected];
     let step = Step { platform, session, patience, wanted: XenbusState::InitWait };
-    match step.wait(link, |state| offered.contains(&state), |_| false).await? {
-        Reached::Wanted => {}
-        Reached::Ended => return Ok(Outcome::Removed),
+    let first = Step { patience: D::GRACE.or(patience), ..step };
+    match first.wait(link, |state| offered.contains(&state), |_| false).await {
+        Ok(Reached::Ended) => return Ok(Outcome::Removed),
+        Ok(Reached::Wanted) => {}
+        Err(LinkError { problem: Problem::Deadline { last: XenbusState::Initialising, .. }, .. })
+            if D::GRACE.is_some() => {}
+        Err(error) => return Err(error),
     }
     let keys = driver.prepare(link).await?;
     link.publish(&keys, XenbusState::Initialised).await?;

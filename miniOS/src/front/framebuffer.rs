@@ -406,7 +406,10 @@ fn signed(value: u32) -> i32 {
 }
 
 impl<P: Platform> Driver for Screen<P> {
+    const GRACE: Option<Duration> = Some(super::GRACE);
+
     async fn prepare(&self, link: &Link) -> Result<Vec<(String, String)>, LinkError> {
+        // Looked at again when connected: a backend that says nothing yet may do so by then.
         let can_resize = link.backend_flag("feature-resize").await?;
         let short = |shortage| link.error(Problem::Shortage(shortage));
         let channel = self.platform.open_channel(link.backend_domain()).map_err(short)?;
@@ -436,13 +439,15 @@ impl<P: Platform> Driver for Screen<P> {
     }
 
     async fn connected(&self, link: &Link) -> Result<(), LinkError> {
-        let wants_updates = link.backend_flag("request-update").await?;
+        let (can_resize, wants_updates) = (link.backend_flag("feature-resize"), link.backend_flag("request-update"));
+        let (can_resize, wants_updates) = (can_resize.await?, wants_updates.await?);
         let mut state = self.state.borrow_mut();
         let size = (state.width, state.height);
         // A new backend shows everything once by itself.
         state.changed = None;
         if let Some(connection) = &mut state.connection {
             connection.up = true;
+            connection.can_resize = can_resize;
             connection.wants_updates = wants_updates;
             state.resized = connection.published != size;
         }
@@ -453,8 +458,10 @@ impl<P: Platform> Driver for Screen<P> {
 
     async fn changed(&self, link: &Link) -> Result<(), LinkError> {
         // QEMU writes its state once more after we are connected.
-        let wants_updates = link.backend_flag("request-update").await?;
+        let (can_resize, wants_updates) = (link.backend_flag("feature-resize"), link.backend_flag("request-update"));
+        let (can_resize, wants_updates) = (can_resize.await?, wants_updates.await?);
         if let Some(connection) = &mut self.state.borrow_mut().connection {
+            connection.can_resize = can_resize;
             connection.wants_updates = wants_updates;
         }
         Ok(())

@@ -212,6 +212,8 @@ impl<P: Platform> State<P> {
 }
 
 impl<P: Platform> Driver for Board<P> {
+    const GRACE: Option<Duration> = Some(super::GRACE);
+
     async fn prepare(&self, link: &Link) -> Result<Vec<(String, String)>, LinkError> {
         let (absolute, raw) = (link.backend_flag("feature-abs-pointer"), link.backend_flag("feature-raw-pointer"));
         let (absolute, raw) = (absolute.await? && self.absolute, raw.await?);

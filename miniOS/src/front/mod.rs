@@ -37,6 +37,9 @@ use crate::shared_mem::{Notify, SharedMem};
 /// How long a backend may take for each step of its first connection.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long backends of pictures and keyboards get to say what they can do; see [`crate::xenbus::Driver::GRACE`].
+const GRACE: Duration = Duration::from_millis(300);
+
 /// What frontends need of the domain that they live in.
 pub trait Platform {
     /// Pages that can be shared.

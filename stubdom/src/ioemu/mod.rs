@@ -29,6 +29,8 @@ use start::{Failure, Identity, Running};
 
 /// How long everything up to `running` may take. libxl destroys us after 30 s; the reason has to be written before.
 const START_NS: u64 = 25_000_000_000;
+/// `XenbusStateConnected`, as the store has it.
+const CONNECTED: &str = "4";
 /// How long the last words may take.
 const LAST_WORDS_NS: u64 = 2_000_000_000;
 
@@ -40,6 +42,8 @@ pub(crate) fn main() {
         boot::shut_down(ShutdownReason::Crash);
     };
     executor.spawn(store.clone().serve());
+    // QEMU from 9.0 on reads console 0 only when it is told that somebody is there; others do not let us say it.
+    executor.spawn(store.write("console/state", CONNECTED));
     let deadline = clock::now().after(START_NS);
     let spawner = executor.spawner();
     let begun = executor.block_on(async {

@@ -11,9 +11,9 @@ use alloc::vec::Vec;
 use core::time::Duration;
 use devmodel::host::DiskId;
 use devmodel::machine::{DISKS, DiskConfig, Machine, MachineConfig, VgaConfig};
-use log::info;
+use log::{info, warn};
 use minios::DomId;
-use minios::exec::Spawner;
+use minios::exec::{self, Either, Spawner};
 use minios::front::XenDomain as Domain;
 use minios::front::block::{self, Block};
 use minios::front::console::Console;
@@ -36,6 +36,10 @@ use super::video_memory::VideoRam;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The largest picture: 1920 × 1200.
 const MAX_PIXELS: usize = 1920 * 1200;
+/// How long a screen gets to come up once everything else is.
+const SCREEN_GRACE_NS: u64 = 500_000_000;
+/// `XenbusStateInitialising`, as the store has it.
+const INITIALISING: &str = "1";
 /// The picture before the guest has set a mode.
 const FIRST_WIDTH: u32 = 640;
 /// The picture before the guest has set a mode.
@@ -111,7 +115,7 @@ pub(super) async fn start(
     describe(&plan);
     phases.done("configuration");
 
-    let (blocks, serials, screen) = connect(store, spawner, platform, &plan).await?;
+    let Peers { blocks, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
     phases.done("backends");
 
     let guest = identity.guest;
@@ -135,7 +139,7 @@ pub(super) async fn start(
         memory: GuestMemoryCache::new(guest),
         video,
         disks: Disks::new(blocks),
-        serials: serials.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
+        serials: consoles.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
         stopped: false,
         failed_claim: None,
     };
@@ -145,11 +149,7 @@ pub(super) async fn start(
     }
     phases.done("machine");
 
-    let (display, keyboard) = match screen {
-        Some((framebuffer, keyboard)) => (Some(Display::new(framebuffer)), Some(keyboard)),
-        None => (None, None),
-    };
-    Ok(Running { machine, world, display, keyboard })
+    Ok(Running { machine, world, display: framebuffer.map(Display::new), keyboard })
 }
 
 /// A hypercall about the guest was refused.
@@ -243,7 +243,13 @@ fn describe(plan: &MachinePlan) {
     );
 }
 
-type Screen = (Framebuffer<Domain>, Keyboard<Domain>);
+/// The frontends of everything that the machine needs, connected.
+struct Peers {
+    blocks: Vec<Block<Domain>>,
+    consoles: Vec<Console<Domain>>,
+    framebuffer: Option<Framebuffer<Domain>>,
+    keyboard: Option<Keyboard<Domain>>,
+}
 
 /// Connects every frontend that the machine needs, all at the same time.
 async fn connect(
@@ -251,7 +257,7 @@ async fn connect(
     spawner: &Spawner,
     platform: &Rc<Domain>,
     plan: &MachinePlan,
-) -> Result<(Vec<Block<Domain>>, Vec<Console<Domain>>, Option<Screen>), Failure> {
+) -> Result<Peers, Failure> {
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let mut sessions: Vec<(String, Session)> = Vec::new();
@@ -273,33 +279,71 @@ async fn connect(
         sessions.push((path, front.session().clone()));
         consoles.push(front);
     }
-    let screen = match (framebuffers.await?.first(), keyboards.await?.first()) {
-        (Some(framebuffer_path), Some(keyboard_path)) => {
-            let framebuffer = Framebuffer::new(
-                platform.clone(),
-                store,
-                framebuffer_path,
-                (FIRST_WIDTH, FIRST_HEIGHT),
-                MAX_PIXELS,
-                PATIENCE,
-            )?;
-            // The mouse is a PS/2 one and knows of movements only.
-            let keyboard = Keyboard::new(platform.clone(), store, keyboard_path, false, PATIENCE)?;
-            spawner.spawn(framebuffer.clone().run());
-            spawner.spawn(keyboard.clone().run());
-            sessions.push((framebuffer_path.clone(), framebuffer.session().clone()));
-            sessions.push((keyboard_path.clone(), keyboard.session().clone()));
-            Some((framebuffer, keyboard))
-        }
-        _ => None,
+    // The mouse is a PS/2 one and knows of movements only.
+    let keyboard = match keyboards.await?.first() {
+        Some(path) => Some((path.clone(), Keyboard::new(platform.clone(), store, path, false, PATIENCE)?)),
+        None => None,
     };
-    for (path, session) in sessions {
-        session.ready().await.map_err(|status| match status {
-            Status::Failed(error) => Failure::of(error),
-            _ => Failure(format!("{path}: the toolstack took it away")),
-        })?;
+    let framebuffer = match framebuffers.await?.first() {
+        Some(path) => {
+            let size = (FIRST_WIDTH, FIRST_HEIGHT);
+            Some((path.clone(), Framebuffer::new(platform.clone(), store, path, size, MAX_PIXELS, PATIENCE)?))
+        }
+        None => None,
+    };
+    if let Some((path, front)) = &keyboard {
+        spawner.spawn(front.clone().run());
+        sessions.push((path.clone(), front.session().clone()));
     }
-    Ok((blocks, consoles, screen))
+    if let Some((_, front)) = &framebuffer {
+        spawner.spawn(front.clone().run());
+    }
+    for (path, session) in sessions {
+        ready(&path, &session).await?;
+    }
+    let framebuffer = match framebuffer {
+        Some((path, front)) => screen(store, &path, front, keyboard.is_some()).await?,
+        None => None,
+    };
+    Ok(Peers { blocks, consoles, framebuffer, keyboard: keyboard.map(|(_, front)| front) })
+}
+
+/// Waits until a device is up.
+async fn ready(path: &str, session: &Session) -> Result<(), Failure> {
+    session.ready().await.map_err(|status| match status {
+        Status::Failed(error) => Failure::of(error),
+        _ => Failure(format!("{path}: the toolstack took it away")),
+    })
+}
+
+/// Waits until the screen is up. `None`: nobody is going to show it.
+///
+/// QEMU from 9.1 on serves framebuffers only when it is asked to, while the toolstack offers one all the same. It takes up
+/// all kinds of devices in one go, so where the keyboard is connected and the framebuffer's backend has not begun yet,
+/// it never will.
+async fn screen(
+    store: &Xenstore,
+    path: &str,
+    front: Framebuffer<Domain>,
+    keyboard_is_up: bool,
+) -> Result<Option<Framebuffer<Domain>>, Failure> {
+    let up = exec::first_of(ready(path, front.session()), exec::sleep(SCREEN_GRACE_NS)).await;
+    match up {
+        Either::First(up) => up?,
+        Either::Second(()) => {
+            let backend = store.read(&format!("{path}/backend")).await?;
+            let state = store.read(&format!("{backend}/state")).await?;
+            if keyboard_is_up && state == INITIALISING {
+                warn!(
+                    "no screen: the QEMU in the backend's domain serves no PV framebuffer; \
+                     device_model_args_pv = [ \"-vga\", \"xenfb\" ] in xl.cfg makes a newer one do it"
+                );
+                return Ok(None);
+            }
+            ready(path, front.session()).await?;
+        }
+    }
+    Ok(Some(front))
 }
 
 /// The machine that was planned, on disks as their backends describe them.
