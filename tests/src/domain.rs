@@ -15,6 +15,8 @@ use crate::vnc::{Screen, Viewer};
 pub const IOEMU: &str = "/usr/lib/stubdom/ioemu-stubdom.gz";
 /// See [`IOEMU`].
 pub const RAMDISK: &str = "/usr/lib/stubdom/ioemu-stubdom.ramdisk";
+/// See [`IOEMU`]: the checks of miniOS, a kernel for a PV domain.
+pub const SELFTEST: &str = "/usr/lib/stubdom/selftest.gz";
 /// Where configurations and disks of guests lie in dom0.
 pub const FOLDER: &str = "/var/guests";
 

@@ -94,12 +94,13 @@ impl Context {
         Ok(guest)
     }
 
-    /// A guest that runs the test program with this command line from its first disk, on 32 MiB of memory.
+    /// A guest that runs the test program with this command line from its first disk, on 32 MiB of memory. libxl takes the
+    /// video memory out of what it is told.
     pub fn test_guest(&self, name: &str, device_model: DeviceModel, command_line: &str) -> Result<Config> {
         let disk =
             self.disk(name, |path| self.program.write_disk(path, command_line, guests::layout::SMALLEST_DISK))?;
         let mut config = Config::new(name, device_model).disk(&disk, "hda");
-        config.memory = 32;
+        config.memory = 48;
         Ok(config)
     }
 

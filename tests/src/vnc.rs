@@ -42,6 +42,18 @@ impl Screen {
         Ok(())
     }
 
+    /// Reads a PNG file of 8-bit red, green and blue, as [`Screen::save`] writes it.
+    pub fn from_png(bytes: &[u8]) -> Result<Self> {
+        let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
+        let mut data = vec![0; reader.output_buffer_size().context("the picture is too large")?];
+        let info = reader.next_frame(&mut data)?;
+        ensure!(info.color_type == png::ColorType::Rgb, "the picture is not one of red, green and blue");
+        ensure!(info.bit_depth == png::BitDepth::Eight, "the picture has not 8 bits of each colour");
+        let (pixels, _) = data[..info.buffer_size()].as_chunks::<3>();
+        let pixels = pixels.iter().map(|[red, green, blue]| u32::from_be_bytes([0, *red, *green, *blue])).collect();
+        Ok(Self { width: info.width, height: info.height, pixels })
+    }
+
     /// Whether all of it has one colour.
     pub fn is_blank(&self) -> bool {
         self.pixels.windows(2).all(|pair| pair[0] == pair[1])

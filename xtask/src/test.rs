@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tests::domain::{IOEMU, RAMDISK};
+use tests::domain::{IOEMU, RAMDISK, SELFTEST};
 use tests::guest_image::GuestProgram;
 use tests::suite::{self, Case, Counts, Plan};
 use tests::suites;
@@ -17,7 +17,7 @@ use crate::{build, emulator, guest, paths};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
-    /// Only whole-system cases with this in their name, and no unit tests.
+    /// Only whole-system cases with this in their name, and no unit tests; several are parted by commas.
     name: Option<String>,
     /// The release of Xen, instead of all.
     #[arg(long)]
@@ -29,7 +29,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let cases: Vec<_> = suites::all()
-        .filter(|case| arguments.name.as_ref().is_none_or(|part| case.name.contains(part.as_str())))
+        .filter(|case| {
+            arguments.name.as_ref().is_none_or(|names| names.split(',').any(|part| case.name.contains(part)))
+        })
         .collect();
     if arguments.list {
         for case in cases {
@@ -69,7 +71,11 @@ fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
             },
             xen: xen.to_string(),
             logs,
-            images: vec![(images.ioemu.clone(), IOEMU), (images.ramdisk.clone(), RAMDISK)],
+            images: vec![
+                (images.ioemu.clone(), IOEMU),
+                (images.ramdisk.clone(), RAMDISK),
+                (images.selftest.clone(), SELFTEST),
+            ],
             program: Arc::clone(&program),
         };
         println!("        Whole-system cases on Xen {xen}");

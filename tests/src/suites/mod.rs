@@ -3,9 +3,29 @@
 use crate::suite::Case;
 
 mod boot;
+mod debian;
+mod disk;
+mod ends;
+mod hostile;
+mod input;
+mod machine;
+mod minios;
+mod refusals;
+mod screen;
 
 /// Every suite, in the order in which they run.
-const SUITES: &[&[Case]] = &[boot::CASES];
+const SUITES: &[&[Case]] = &[
+    boot::CASES,
+    machine::CASES,
+    disk::CASES,
+    input::CASES,
+    screen::CASES,
+    ends::CASES,
+    hostile::CASES,
+    minios::CASES,
+    refusals::CASES,
+    debian::CASES,
+];
 
 /// Every case.
 pub fn all() -> impl Iterator<Item = &'static Case> {

@@ -1,0 +1,93 @@
+//! A stock Debian kernel, on emulated devices and on its own drivers.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::domain::{Config, DeviceModel, FOLDER};
+use crate::suite::{Case, Context, Outcome};
+use crate::vnc::Screen;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("debian-runs-from-the-emulated-disk", 600, emulated),
+    Case::new("debian-shows-a-console-in-graphics", 600, graphics),
+];
+
+const UP: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A Debian guest that starts another entry of its boot menu.
+fn entry(context: &Context, name: &str) -> Result<Config> {
+    let config = context.debian("debian", DeviceModel::Stubdom)?;
+    context.agent.check(&format!(
+        "set -e; mkdir -p {FOLDER}/mnt; mount -o loop,offset=1048576 /dev/mapper/debian {FOLDER}/mnt
+        sed -i 's/^set default=.*/set default={name}/' {FOLDER}/mnt/boot/grub/grub.cfg
+        grep -q '^set default={name}$' {FOLDER}/mnt/boot/grub/grub.cfg; umount {FOLDER}/mnt"
+    ))?;
+    Ok(config)
+}
+
+/// No driver of Xen for the disk: every sector goes through the IDE model, from the boot sector to the last.
+fn emulated(context: &Context) -> Result<Outcome> {
+    let guest = context.start(&entry(context, "emulated")?)?;
+    guest.serial().wait_for("stubdom guest ready", UP)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    let questions = "ls /sys/block; cat /proc/mounts | grep ' / '; grep -c ata_piix /proc/interrupts; \
+                     dd if=/dev/sda of=/dev/null bs=1M count=4 iflag=direct 2>&1 | tail -n 1; echo end-$((6 * 7))\r";
+    guest.serial().send(questions.as_bytes())?;
+    let said = guest.serial().wait_for("end-42", LIMIT)?;
+    ensure!(said.contains("/dev/sda1 / "), "the root is on no emulated disk:\n{said}");
+    ensure!(!said.contains("xvda\r\n"), "there is a paravirtualised disk:\n{said}");
+    ensure!(said.contains("4194304 bytes"), "reading the disk failed:\n{said}");
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
+}
+
+/// What is written to the screen: letters, digits, colours, and a corner of line drawing.
+const SCREENFUL: &str = r"\033c\033[?25l\033[2J\033[HThe quick brown fox jumps over the lazy dog 0123456789\n\033[31mred \033[32mgreen \033[1;34mblue \033[0;30;47mblack on grey\033[0m\n!\042#$%%&()*+,-./:;<=>?@[]^_{|}~\033[48;128Hx";
+
+/// The console in graphics, against what QEMU's own VGA shows for the same text.
+fn graphics(context: &Context) -> Result<Outcome> {
+    let guest = context.start(&entry(context, "graphics")?)?;
+    guest.serial().wait_for("stubdom guest ready", UP)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    let mut viewer = guest.viewer()?;
+    // Somebody types at the screen's own shell, which then leaves the screen alone.
+    viewer.type_text("echo Typed >/dev/ttyS0; sleep 9999\n")?;
+    guest.serial().wait_for("Typed", LIMIT)?;
+    guest.serial().send(format!("printf '{SCREENFUL}' >/dev/tty1; echo drawn-$((6 * 7))\r").as_bytes())?;
+    guest.serial().wait_for("drawn-42", LIMIT)?;
+    let reference = Screen::from_png(include_bytes!("../../data/debian-graphics-console.png"))?;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let screen = viewer.picture()?;
+        let Err(error) = compare(screen, &reference) else { break };
+        if Instant::now() > end {
+            let file = context.logs.join("console.png");
+            screen.save(&file)?;
+            return Err(error.context(format!("the console is shown as in {}", file.display())));
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
+}
+
+/// Every pixel, each channel within what cards differ by.
+fn compare(screen: &Screen, reference: &Screen) -> Result<()> {
+    ensure!(
+        (screen.width, screen.height) == (reference.width, reference.height),
+        "{} × {} pixels",
+        screen.width,
+        screen.height
+    );
+    let differs = |(one, two): &(&u32, &u32)| {
+        one.to_le_bytes().iter().zip(two.to_le_bytes()).any(|(one, two)| one.abs_diff(two) > 8)
+    };
+    let different = screen.pixels.iter().zip(&reference.pixels).filter(differs).count();
+    ensure!(different == 0, "{different} pixels differ from the reference");
+    screen.pixels.first().context("a screen without pixels").map(drop)
+}

@@ -1,0 +1,145 @@
+//! The checks of miniOS, in PV domains of their own.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use crate::domain::{FOLDER, SELFTEST};
+use crate::suite::{Case, Context, Outcome};
+use crate::testbed::Stream;
+use crate::vnc::Viewer;
+
+pub(super) const CASES: &[Case] = &[
+    Case::new("minios-runs-in-4-mib", 200, |context| checks(context, 4)),
+    Case::new("minios-runs-in-16-mib", 200, |context| checks(context, 16)),
+    Case::new("minios-runs-in-64-mib", 200, |context| checks(context, 64)),
+    Case::new("minios-runs-in-512-mib", 200, |context| checks(context, 512)),
+    Case::new("minios-says-why-it-dies-and-crashes-the-domain", 300, deaths),
+    Case::new("minios-uses-the-devices-that-dom0-serves", 300, devices),
+];
+
+/// A PV domain that is kept when it crashes, and goes when it powers off.
+struct Domain<'a> {
+    context: &'a Context,
+    name: &'a str,
+}
+
+impl<'a> Domain<'a> {
+    fn create(context: &'a Context, name: &'a str, memory: u32, words: &str, lines: &str) -> Result<Self> {
+        let text = format!(
+            "name = \"{name}\"\ntype = \"pv\"\nkernel = \"{SELFTEST}\"\nmemory = {memory}\nextra = \"{words}\"
+on_crash = \"preserve\"\non_poweroff = \"destroy\"\n{lines}\n"
+        );
+        let file = format!("{FOLDER}/{name}.cfg");
+        context.agent.put(&file, text.as_bytes())?;
+        context.agent.check(&format!("xl create {file}"))?;
+        Ok(Self { context, name })
+    }
+
+    /// What it has printed on console 0.
+    fn log(&self) -> Result<String> {
+        self.context.agent.check(&format!("cat /var/log/xen/console/guest-{}.log 2>/dev/null; true", self.name))
+    }
+
+    /// Waits for a text on console 0.
+    fn wait_for(&self, text: &str, seconds: u64) -> Result<String> {
+        let end = Instant::now() + Duration::from_secs(seconds);
+        loop {
+            let log = self.log()?;
+            if log.contains(text) {
+                return Ok(log);
+            }
+            ensure!(Instant::now() < end, "{} did not print {text:?} within {seconds} s:\n{log}", self.name);
+            thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Waits until `xl list` shows a state, or none when the domain has to be gone.
+    fn wait_for_state(&self, wanted: Option<char>) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let output = self.context.agent.exec(&format!("xl list {} 2>/dev/null", self.name))?.stdout;
+            let state = output.lines().nth(1).and_then(|line| line.split_whitespace().nth(4));
+            match (wanted, state) {
+                (None, None) => return Ok(()),
+                (Some(letter), Some(state)) if state.contains(letter) => return Ok(()),
+                (Some(_), None) => bail!("{} is gone, and should have been kept", self.name),
+                _ => ensure!(Instant::now() < end, "the state of {} is {state:?}", self.name),
+            }
+            thread::sleep(Duration::from_millis(300));
+        }
+    }
+
+    /// Judges all checks, once the domain has ended by itself.
+    fn judge(&self, seconds: u64) -> Result<()> {
+        let log = self.wait_for("DONE ", seconds)?;
+        let failed: Vec<_> = log.lines().filter(|line| line.contains("FAIL ")).collect();
+        ensure!(failed.is_empty(), "{}", failed.join("; "));
+        let (_, figures) = log.split_once("DONE ").context("it was there before")?;
+        let mut figures = figures.split_whitespace();
+        let passed: u32 = figures.next().context("no count")?.parse()?;
+        ensure!(passed >= 20 && figures.next() == Some("0"), "the checks were:\n{log}");
+        self.wait_for_state(None)
+    }
+}
+
+fn checks(context: &Context, memory: u32) -> Result<Outcome> {
+    Domain::create(context, "selftest", memory, "", "")?.judge(120)?;
+    Ok(Outcome::Passed)
+}
+
+/// Every way to die: the word on the command line, and what has to be on console 0.
+const DEATHS: &[(&str, &str)] = &[
+    ("panic", "as asked: die=panic"),
+    ("null", "FAULT 14 (page fault)"),
+    ("guard", "FAULT 14 (page fault)"),
+    ("overflow", "FAULT"),
+    ("opcode", "FAULT 6 (invalid opcode)"),
+    ("memory", "memory allocation of 1099511627776 bytes failed"),
+];
+
+/// All at once: each is over as soon as it has begun.
+fn deaths(context: &Context) -> Result<Outcome> {
+    let mut domains = Vec::new();
+    for (way, message) in DEATHS {
+        domains.push((Domain::create(context, way, 8, &format!("die={way}"), "")?, message));
+    }
+    for (domain, message) in domains {
+        let log = domain.wait_for("called before", 60)?;
+        ensure!(log.contains("DYING") && log.contains(message), "{} says:\n{log}", domain.name);
+        domain.wait_for_state(Some('c'))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+/// Blkback and QEMU's qdisk, framebuffer and keyboard, and a directory of the store that takes several messages.
+fn devices(context: &Context) -> Result<Outcome> {
+    context.agent.check(&format!(
+        "set -e; mkdir -p {FOLDER}; truncate -s 64M {FOLDER}/a.img {FOLDER}/b.img
+        set --; for n in $(seq -f %04g 0 599); do set -- \"$@\" /many/entry-$n ''; done
+        xenstore-write \"$@\"; xenstore-chmod /many r0"
+    ))?;
+    let lines = format!(
+        "disk = ['format=raw,vdev=xvda,access=rw,target={FOLDER}/a.img', \
+         'format=raw,vdev=xvdb,access=rw,backendtype=qdisk,target={FOLDER}/b.img']
+vfb = ['vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay=5']"
+    );
+    let domain = Domain::create(context, "devices", 32, "devices many=/many", &lines)?;
+    domain.wait_for("all connected", 120)?;
+    let stream = context.agent.open("TCP:127.0.0.1:5905")?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut viewer: Viewer<Stream> = Viewer::open(stream)?;
+    let screen = viewer.picture()?;
+    ensure!((screen.width, screen.height) == (640, 480), "{} × {} pixels", screen.width, screen.height);
+    for (at, pixel) in (0_u32..).zip(&screen.pixels) {
+        let (x, y) = (at % 640, at / 640);
+        ensure!(*pixel == (x & 0xff) << 16 | (y & 0xff) << 8, "pixel {x}, {y} is {pixel:06x}");
+    }
+    viewer.point(64, 64, 0)?;
+    viewer.point(65, 64, 0)?;
+    viewer.type_text("a")?;
+    domain.judge(120)?;
+    context.agent.check("xenstore-rm /many")?;
+    Ok(Outcome::Passed)
+}
