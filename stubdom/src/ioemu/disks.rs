@@ -21,12 +21,14 @@ pub(super) struct Disks {
     disks: Vec<Block<Domain>>,
     /// Operations that could not even be started, to be reported by [`poll`](Self::poll).
     refused: VecDeque<DiskId>,
+    /// Something was started since the last look.
+    started: bool,
 }
 
 impl Disks {
     /// Disks on connected frontends; the index is the [`DiskId`].
     pub(super) fn new(disks: Vec<Block<Domain>>) -> Self {
-        Self { disks, refused: VecDeque::with_capacity(4) }
+        Self { disks, refused: VecDeque::with_capacity(DISKS), started: false }
     }
 
     /// A disk.
@@ -34,8 +36,14 @@ impl Disks {
         self.disks.get(usize::from(disk.0))
     }
 
+    /// Whether an operation may have ended without a signal of a backend: it was refused, or had nothing to do.
+    pub(super) fn may_have_ended(&self) -> bool {
+        self.started
+    }
+
     /// Starts an operation.
     pub(super) fn start(&mut self, id: DiskId, op: DiskOp) {
+        self.started = true;
         let request = |operation, lba, sectors| Request { operation, lba, sectors, offset: 0, token: TOKEN };
         let request = match op {
             DiskOp::Read { lba, sectors } => request(Operation::Read, lba, u64::from(sectors)),
@@ -55,6 +63,7 @@ impl Disks {
 
     /// Takes what has ended: at most one operation of each disk.
     pub(super) fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DISKS> {
+        self.started = false;
         let mut ended = heapless::Vec::new();
         // A disk has one operation at a time, so there is room for all.
         while let Some(id) = self.refused.pop_front() {

@@ -29,6 +29,8 @@ pub(super) struct Display {
     picture: Picture,
     next: Option<Instant>,
     quiet_looks: u32,
+    /// The guest has done something to the screen.
+    touched: bool,
 }
 
 /// The shared pages, and whether something was drawn into them.
@@ -40,7 +42,7 @@ struct Picture {
 impl Display {
     /// A display on a connected framebuffer.
     pub(super) fn new(front: Framebuffer<XenDomain>) -> Self {
-        Self { picture: Picture { front, changed: false }, next: None, quiet_looks: 0 }
+        Self { picture: Picture { front, changed: false }, next: None, quiet_looks: 0, touched: false }
     }
 
     /// Listens to what the backend has to say.
@@ -54,9 +56,16 @@ impl Display {
         self.next
     }
 
+    /// Whether the guest has done something that begins a new stretch of drawing.
+    pub(super) fn is_touched(&mut self, machine: &mut Machine) -> bool {
+        self.touched |= machine.take_display_touched();
+        self.touched && self.next.is_none()
+    }
+
     /// Draws, if it is time to.
     pub(super) fn serve(&mut self, machine: &mut Machine, world: &mut World, now: Instant) {
-        if machine.take_display_touched() {
+        self.touched |= machine.take_display_touched();
+        if core::mem::take(&mut self.touched) {
             if let Some(video) = &mut world.video {
                 video.unwatch();
             }

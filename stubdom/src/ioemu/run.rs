@@ -2,7 +2,7 @@
 
 use devmodel::host::{InputEvent, Platform as _, SerialId};
 use devmodel::machine::Machine;
-use devmodel::time::{Instant, earlier};
+use devmodel::time::earlier;
 use log::warn;
 use minios::Port;
 use minios::clock;
@@ -34,45 +34,57 @@ enum Event {
 pub(super) fn run(mut running: Running, mut control: Control, mut executor: Executor) -> ! {
     let mut pending = PortSet::new();
     // What came while we started.
-    serve_peers(&mut running, &mut control);
+    let mut others = true;
+    let mut deadline = None;
     loop {
         event::take_pending(&mut pending);
-        let mut peers = false;
         while let Some(port) = pending.pop() {
             match classify(&running.world, port) {
                 Event::Access(vcpu) => access(&mut running, vcpu),
                 Event::BufferedAccesses => buffered(&mut running),
                 Event::Peer(port) => {
                     exec::signalled(port);
-                    peers = true;
+                    others = true;
                 }
             }
         }
-        if peers {
-            executor.run();
-            serve_peers(&mut running, &mut control);
+        // An access seldom concerns anybody else, and this is where a guest that waits for it is.
+        others |= deadline.is_some_and(|at| clock::now() >= at);
+        others |= has_work(&mut running);
+        if core::mem::take(&mut others) {
+            deadline = serve_others(&mut running, &mut control, &mut executor);
         }
-        serials(&mut running);
-        let now = running.world.now();
-        disks(&mut running);
-        if running.machine.next_deadline().is_some_and(|at| at <= now) {
-            running.machine.poll(&mut running.world);
-        }
-        if let Some(display) = &mut running.display {
-            display.serve(&mut running.machine, &mut running.world, now);
-        }
-        exec::expire(clock::Instant(now.0));
-        if executor.is_ready() {
-            executor.run();
-        }
-        event::wait(deadline(&running).map(|at| clock::Instant(at.0)));
+        event::wait(deadline);
     }
 }
 
-fn deadline(running: &Running) -> Option<Instant> {
-    let display = running.display.as_ref().and_then(super::display::Display::deadline);
-    let tasks = exec::next_deadline().map(|at| Instant(at.0));
-    earlier(earlier(running.machine.next_deadline(), display), tasks)
+/// Whether an access has left something to do for somebody other than the guest.
+fn has_work(running: &mut Running) -> bool {
+    let Running { machine, world, display, .. } = running;
+    world.disks.may_have_ended()
+        || world.serials.iter().any(|serial| serial.blocked || serial.input)
+        || display.as_mut().is_some_and(|display| display.is_touched(machine))
+}
+
+/// Does everything that is not an access. Says when there is more to do.
+fn serve_others(running: &mut Running, control: &mut Control, executor: &mut Executor) -> Option<clock::Instant> {
+    exec::expire(clock::now());
+    executor.run();
+    serve_peers(running, control);
+    serials(running);
+    disks(running);
+    let Running { machine, world, display, .. } = running;
+    let now = world.now();
+    if machine.next_deadline().is_some_and(|at| at <= now) {
+        machine.poll(world);
+    }
+    let mut deadline = machine.next_deadline();
+    if let Some(display) = display {
+        display.serve(machine, world, now);
+        deadline = earlier(deadline, display.deadline());
+    }
+    let deadline = deadline.map(|at| clock::Instant(at.0));
+    [deadline, exec::next_deadline(), executor.is_ready().then(clock::now)].into_iter().flatten().min()
 }
 
 fn classify(world: &World, port: Port) -> Event {
