@@ -119,9 +119,21 @@ pub trait DiskHost {
     /// Copies into the transfer buffer.
     fn disk_buffer_write(&mut self, disk: DiskId, offset: usize, data: &[u8]);
     /// Copies `len` bytes of the transfer buffer to guest memory: the one copy of a DMA read.
-    fn disk_buffer_to_guest(&mut self, disk: DiskId, offset: usize, addr: GuestAddr, len: usize) -> Result<(), Unmapped>;
+    fn disk_buffer_to_guest(
+        &mut self,
+        disk: DiskId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped>;
     /// Copies `len` bytes of guest memory to the transfer buffer: the one copy of a DMA write.
-    fn disk_buffer_from_guest(&mut self, disk: DiskId, offset: usize, addr: GuestAddr, len: usize) -> Result<(), Unmapped>;
+    fn disk_buffer_from_guest(
+        &mut self,
+        disk: DiskId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped>;
 }
 
 /// A serial port, 0 is COM1.

@@ -58,5 +58,7 @@ pub mod vga;
 pub mod xen_platform;
 
 pub use access::{IoPort, Width};
-pub use host::{DiskError, DiskId, DiskOp, GuestAddr, Host, InputEvent, IsaIrq, Level, SerialId, ShutdownReason, Unmapped};
+pub use host::{
+    DiskError, DiskId, DiskOp, GuestAddr, Host, InputEvent, IsaIrq, Level, SerialId, ShutdownReason, Unmapped,
+};
 pub use time::Instant;

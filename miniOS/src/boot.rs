@@ -178,7 +178,9 @@ fn begin(info: &'static StartInfo, layout: &'static ImageLayout) -> Result<(), X
     memory?;
     event::begin_timer()?;
     match version::version() {
-        Ok(version) => log::info!("Xen {version}, {} MiB of memory, {} KiB free", memory_pages() >> 8, heap::free_bytes() >> 10),
+        Ok(version) => {
+            log::info!("Xen {version}, {} MiB of memory, {} KiB free", memory_pages() >> 8, heap::free_bytes() >> 10)
+        }
         Err(error) => log::warn!("Xen does not say its version: {error}"),
     }
     log::debug!("command line: {}", command_line());

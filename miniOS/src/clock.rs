@@ -81,7 +81,13 @@ mod tests {
     #[test]
     fn the_counter_is_scaled_as_the_header_says() {
         // 2 GHz: half a nanosecond per tick.
-        let record = VcpuTimeInfo { tsc_timestamp: 1000, system_time: 5, tsc_to_system_mul: 1 << 31, tsc_shift: 0, ..VcpuTimeInfo::default() };
+        let record = VcpuTimeInfo {
+            tsc_timestamp: 1000,
+            system_time: 5,
+            tsc_to_system_mul: 1 << 31,
+            tsc_shift: 0,
+            ..VcpuTimeInfo::default()
+        };
         assert_eq!(system_time_from(&record, 3000), 1005);
         // 4 GHz: the fraction is kept in range by a right shift.
         let record = VcpuTimeInfo { tsc_to_system_mul: 1 << 31, tsc_shift: -1, ..record };

@@ -6,8 +6,8 @@
 //!
 //! Source: Xen's public/io/console.h. Input is read by [`read`]; nobody is told when it arrives.
 
-use crate::hypercall::{event as event_ops, sched};
 use crate::front::console::{INPUT, OUTPUT};
+use crate::hypercall::{event as event_ops, sched};
 use crate::ring::{ByteReceiver, ByteSender};
 use crate::shared::SharedBytes;
 use crate::{clock, event};

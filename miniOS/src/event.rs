@@ -23,7 +23,8 @@ use xen_abi::{DomId, Port};
 const UPCALL_PENDING: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_pending);
 const UPCALL_MASK: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_mask);
 const SELECTOR: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_pending_sel);
-const FAULT_ADDRESS: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
+const FAULT_ADDRESS: usize =
+    offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, arch) + offset_of!(ArchVcpuInfo, cr2);
 const TIME: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, time);
 const PENDING: usize = offset_of!(SharedInfo, evtchn_pending);
 const MASK: usize = offset_of!(SharedInfo, evtchn_mask);
@@ -130,9 +131,10 @@ fn place(port: Port) -> Option<(usize, u64)> {
     (port.0 < EVTCHN_2L_NR_CHANNELS).then(|| ((port.0 / u64::BITS) as usize, 1 << (port.0 % u64::BITS)))
 }
 
-/// Moves every pending port that is not masked into `ports`, each signal once.
-pub fn take_pending(ports: &mut PortSet) {
-    let Some(info) = INFO.get() else { return };
+/// Moves every pending port that is not masked into `ports`, each signal once. Says whether the timer of [`wait`] has
+/// fired: without it no deadline has passed, which saves a program the question what time it is.
+pub fn take_pending(ports: &mut PortSet) -> bool {
+    let Some(info) = INFO.get() else { return false };
     // First the flag, then the selector, then the ports: Xen sets them in the opposite order. The exchange is a fence.
     info.store_u8(UPCALL_PENDING, 0, Ordering::SeqCst);
     let mut selector = info.swap_u64(SELECTOR, 0, Ordering::SeqCst);
@@ -144,7 +146,8 @@ pub fn take_pending(ports: &mut PortSet) {
         info.change_u64(PENDING + word * WORD_LEN, 0, pending);
         ports.insert_word(word, pending);
     }
-    if ports.remove(Port(TIMER_PORT.load(Ordering::Relaxed))) {
+    let has_fired = ports.remove(Port(TIMER_PORT.load(Ordering::Relaxed)));
+    if has_fired {
         TIMER.store(NEVER, Ordering::Relaxed);
     }
     if let Some(port) = console::port()
@@ -152,6 +155,7 @@ pub fn take_pending(ports: &mut PortSet) {
     {
         console::signalled();
     }
+    has_fired
 }
 
 /// Sleeps until a port that is not masked is pending, or until the deadline. It may return without either.
@@ -163,12 +167,11 @@ pub fn wait(deadline: Option<Instant>) {
         return;
     }
     if let Some(deadline) = deadline {
-        let at = clock::system_time_at(deadline);
-        if at <= clock::system_time() {
-            return;
-        }
-        // A timer that fires early wakes once for nothing; that is cheaper than moving it each time. Xen takes
-        // instants up to 2^50 ns ahead; nobody waits for 13 days without an event.
+        // Nobody asks for the time here, because that is a trap wherever Xen emulates the time stamp counter: a timer for
+        // an instant that has passed fires at once, and 0 would stop it. One that fires early wakes once for nothing;
+        // that is cheaper than moving it each time. Xen takes instants up to 2^50 ns ahead; nobody waits for 13 days
+        // without an event.
+        let at = clock::system_time_at(deadline).max(1);
         if TIMER.load(Ordering::Relaxed) > at && at < 1 << 50 {
             match vcpu::set_timer(at) {
                 Ok(()) => TIMER.store(at, Ordering::Relaxed),
@@ -291,7 +294,9 @@ pub(crate) fn time_record(tsc: impl Fn() -> u64) -> Option<(VcpuTimeInfo, u64)> 
         };
         let tsc = tsc();
         // Odd: Xen is at it. Changed: Xen was.
-        if version.is_multiple_of(2) && info.load_u32(TIME + offset_of!(VcpuTimeInfo, version), Ordering::Acquire) == version {
+        if version.is_multiple_of(2)
+            && info.load_u32(TIME + offset_of!(VcpuTimeInfo, version), Ordering::Acquire) == version
+        {
             return Some((record, tsc));
         }
     }
@@ -305,7 +310,8 @@ pub(crate) fn wall_clock_at_boot() -> Option<(u64, u32)> {
         let low = info.load_u32(offset_of!(SharedInfo, wc_sec), Ordering::Acquire);
         let high = info.load_u32(offset_of!(SharedInfo, wc_sec_hi), Ordering::Acquire);
         let nanoseconds = info.load_u32(offset_of!(SharedInfo, wc_nsec), Ordering::Acquire);
-        if version.is_multiple_of(2) && info.load_u32(offset_of!(SharedInfo, wc_version), Ordering::Acquire) == version {
+        if version.is_multiple_of(2) && info.load_u32(offset_of!(SharedInfo, wc_version), Ordering::Acquire) == version
+        {
             return Some((u64::from(high) << 32 | u64::from(low), nanoseconds));
         }
     }

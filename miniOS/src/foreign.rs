@@ -164,14 +164,26 @@ impl ForeignMapping {
     }
 
     /// Copies `len` bytes from `offset` on to `target_offset` of shared memory of ours, in one go.
-    pub fn copy_to(&self, offset: usize, target: &SharedBytes, target_offset: usize, len: usize) -> Result<(), NotMapped> {
+    pub fn copy_to(
+        &self,
+        offset: usize,
+        target: &SharedBytes,
+        target_offset: usize,
+        len: usize,
+    ) -> Result<(), NotMapped> {
         self.check(offset, len)?;
         self.window.bytes().copy_to(offset, target, target_offset, len);
         Ok(())
     }
 
     /// Copies `len` bytes from `source_offset` on of shared memory of ours to `offset`, in one go.
-    pub fn copy_from(&self, offset: usize, source: &SharedBytes, source_offset: usize, len: usize) -> Result<(), NotMapped> {
+    pub fn copy_from(
+        &self,
+        offset: usize,
+        source: &SharedBytes,
+        source_offset: usize,
+        len: usize,
+    ) -> Result<(), NotMapped> {
         self.check_writable(offset, len)?;
         source.copy_to(source_offset, self.window.bytes(), offset, len);
         Ok(())

@@ -75,7 +75,9 @@ impl Table {
         let mut result = Ok(());
         let new = (mapped.frames, frames - mapped.frames);
         let frame = |page: usize| list[new.0 + page].number();
-        mapped.window.map(DomId::SELF, Numbering::Owners, Access::ReadWrite, new, frame, |_, error| result = Err(error))?;
+        mapped
+            .window
+            .map(DomId::SELF, Numbering::Owners, Access::ReadWrite, new, frame, |_, error| result = Err(error))?;
         result?;
         let per_frame = ENTRIES_PER_FRAME as usize;
         let first = (mapped.frames * per_frame).max(GNTTAB_NR_RESERVED_ENTRIES as usize);

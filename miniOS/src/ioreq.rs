@@ -19,11 +19,13 @@ use alloc::vec::Vec;
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
 use xen_abi::ioreq::{
-    IOREQ_BUFFER_SLOT_NUM, IOREQ_BUFFER_SLOTS_OFFSET, IOREQ_DATA_IS_PTR, IOREQ_DF, IOREQ_DIR, IOREQ_STATE_MASK, IOREQ_TYPE_COPY,
-    IOREQ_TYPE_INVALIDATE, IOREQ_TYPE_PCI_CONFIG, IOREQ_TYPE_PIO, IOREQ_TYPE_TIMEOFFSET, IOREQS_PER_PAGE, RawBufIoreq, RawIoreq,
-    STATE_IOREQ_INPROCESS, STATE_IOREQ_READY, STATE_IORESP_READY,
+    IOREQ_BUFFER_SLOT_NUM, IOREQ_BUFFER_SLOTS_OFFSET, IOREQ_DATA_IS_PTR, IOREQ_DF, IOREQ_DIR, IOREQ_STATE_MASK,
+    IOREQ_TYPE_COPY, IOREQ_TYPE_INVALIDATE, IOREQ_TYPE_PCI_CONFIG, IOREQ_TYPE_PIO, IOREQ_TYPE_TIMEOFFSET,
+    IOREQS_PER_PAGE, RawBufIoreq, RawIoreq, STATE_IOREQ_INPROCESS, STATE_IOREQ_READY, STATE_IORESP_READY,
 };
-use xen_abi::memory::{XENMEM_RESOURCE_IOREQ_SERVER, XENMEM_RESOURCE_IOREQ_SERVER_FRAME_BUFIOREQ, XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ};
+use xen_abi::memory::{
+    XENMEM_RESOURCE_IOREQ_SERVER, XENMEM_RESOURCE_IOREQ_SERVER_FRAME_BUFIOREQ, XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ,
+};
 use xen_abi::{DomId, Port};
 
 /// What a request is about.
@@ -152,10 +154,13 @@ impl IoreqServer {
         let id = dm::create_ioreq_server(target).map_err(step("creating the ioreq server"))?;
         let server = Registration { target, id };
         let pages = vcpus.max(1).div_ceil(IOREQS_PER_PAGE);
-        let map = |first, count| ForeignMapping::map_resource(target, XENMEM_RESOURCE_IOREQ_SERVER, u32::from(id.0), first, count);
-        let buffer =
-            map(XENMEM_RESOURCE_IOREQ_SERVER_FRAME_BUFIOREQ, 1).map_err(map_step("mapping the page of buffered requests"))?;
-        let requests = map(XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ, pages).map_err(map_step("mapping the pages of requests"))?;
+        let map = |first, count| {
+            ForeignMapping::map_resource(target, XENMEM_RESOURCE_IOREQ_SERVER, u32::from(id.0), first, count)
+        };
+        let buffer = map(XENMEM_RESOURCE_IOREQ_SERVER_FRAME_BUFIOREQ, 1)
+            .map_err(map_step("mapping the page of buffered requests"))?;
+        let requests =
+            map(XENMEM_RESOURCE_IOREQ_SERVER_FRAME_IOREQ, pages).map_err(map_step("mapping the pages of requests"))?;
         let remote = dm::buffered_port(target, id).map_err(step("asking for the port of buffered requests"))?;
         let buffered = EventChannel::bind(target, remote).map_err(step("binding the port of buffered requests"))?;
         // Xen writes the vCPUs' ports into their slots when the server is enabled.
@@ -364,7 +369,12 @@ mod tests {
     #[test]
     fn bits_and_kinds_are_told_apart() {
         let page = page();
-        for (bits, kind, expected) in [(0x11, 1, Kind::Copy), (0x41, 2, Kind::PciConfig), (0x01, 8, Kind::Invalidate), (0x01, 99, Kind::Other(99))] {
+        for (bits, kind, expected) in [
+            (0x11, 1, Kind::Copy),
+            (0x41, 2, Kind::PciConfig),
+            (0x01, 8, Kind::Invalidate),
+            (0x01, 99, Kind::Other(99)),
+        ] {
             request(&page, 0, 0, 0, bits, kind);
             let taken = take_request(&page, 0).expect("it is ready");
             assert_eq!(taken.kind, expected);

@@ -53,7 +53,8 @@ impl SharedBytes {
     /// this program refers to them but through values of this type.
     #[must_use]
     pub unsafe fn from_raw(start: VirtAddr, len: usize) -> Self {
-        let start = NonNull::new(core::ptr::with_exposed_provenance_mut(start.value())).expect("page 0 is never shared");
+        let start =
+            NonNull::new(core::ptr::with_exposed_provenance_mut(start.value())).expect("page 0 is never shared");
         Self { start, len }
     }
 

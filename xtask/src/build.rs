@@ -17,7 +17,7 @@ use crate::progress::Step;
 
 /// Rust's target with the standard library that every installation has. Its code is freestanding with these flags and the
 /// link arguments of the packages' own build scripts.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes']";
 
 /// The most that the packed device model may have.

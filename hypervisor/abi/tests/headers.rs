@@ -6,7 +6,10 @@ use core::mem::{offset_of, size_of};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
-use xen_abi::{dm_op, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info, start_info, trap, vcpu, version};
+use xen_abi::{
+    dm_op, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info, start_info, trap, vcpu,
+    version,
+};
 
 /// What the C program prints, and what we say it prints.
 #[derive(Default)]
@@ -393,7 +396,8 @@ fn layouts_and_numbers_are_those_of_the_installed_headers() {
     let checks = checks();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let (source, program) = (folder.join("headers.c"), folder.join("headers"));
-    std::fs::write(&source, format!("{PROLOGUE}{}    return 0;\n}}\n", checks.program)).expect("the test's folder is writable");
+    std::fs::write(&source, format!("{PROLOGUE}{}    return 0;\n}}\n", checks.program))
+        .expect("the test's folder is writable");
     let compiler = Command::new("cc").arg("-std=gnu11").arg("-o").arg(&program).arg(&source).output();
     let compiler = match compiler {
         Ok(output) => output,
@@ -404,7 +408,8 @@ fn layouts_and_numbers_are_those_of_the_installed_headers() {
     };
     assert!(compiler.status.success(), "{}", String::from_utf8_lossy(&compiler.stderr));
     let output = Command::new(&program).output().expect("the program that was just built runs");
-    let theirs: Vec<i128> = String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().expect("a number")).collect();
+    let theirs: Vec<i128> =
+        String::from_utf8_lossy(&output.stdout).lines().map(|line| line.parse().expect("a number")).collect();
     assert_eq!(theirs.len(), checks.expected.len());
     let wrong: Vec<String> = (checks.expected.iter().zip(&theirs))
         .filter(|((_, ours), theirs)| ours != *theirs)

@@ -9,9 +9,9 @@ use super::sched::ShutdownReason;
 use crate::addr::Gfn;
 use crate::arch::{Arguments, hypercall};
 use xen_abi::dm_op::{
-    self as abi, CreateIoreqServer, DestroyIoreqServer, DmOp, DmOpBuf, GetIoreqServerInfo, InjectMsi, IoreqServerRange, ModifiedMemory,
-    ModifiedMemoryExtent, NrVcpus, PinMemoryCacheattr, RemoteShutdown, SetIoreqServerState, SetIsaIrqLevel, SetMemType, MapMemTypeToIoreqServer, SetPciIntxLevel,
-    SetPciLinkRoute, TrackDirtyVram,
+    self as abi, CreateIoreqServer, DestroyIoreqServer, DmOp, DmOpBuf, GetIoreqServerInfo, InjectMsi, IoreqServerRange,
+    MapMemTypeToIoreqServer, ModifiedMemory, ModifiedMemoryExtent, NrVcpus, PinMemoryCacheattr, RemoteShutdown,
+    SetIoreqServerState, SetIsaIrqLevel, SetMemType, SetPciIntxLevel, SetPciLinkRoute, TrackDirtyVram,
 };
 use xen_abi::hvm::HVMMEM_IOREQ_SERVER;
 use xen_abi::ioreq::HVM_IOREQSRV_BUFIOREQ_ATOMIC;
@@ -114,7 +114,11 @@ pub fn map_io_range(domain: DomId, id: ServerId, range: IoRange, mapped: bool) -
             (abi::XEN_DMOP_IO_RANGE_PCI, function, function)
         }
     };
-    let op = if mapped { abi::XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER } else { abi::XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER };
+    let op = if mapped {
+        abi::XEN_DMOP_MAP_IO_RANGE_TO_IOREQ_SERVER
+    } else {
+        abi::XEN_DMOP_UNMAP_IO_RANGE_FROM_IOREQ_SERVER
+    };
     dm_op(domain, op, &mut IoreqServerRange { id: id.0, pad: 0, kind, start, end }).map(|_| ())
 }
 
@@ -137,7 +141,8 @@ pub fn set_isa_irq_level(domain: DomId, isa_irq: u8, high: bool) -> Result<(), X
 
 /// Routes a PCI interrupt link (0 is PIRQA#) to an ISA line; `None` is nowhere.
 pub fn set_pci_link_route(domain: DomId, link: u8, isa_irq: Option<u8>) -> Result<(), XenError> {
-    dm_op(domain, abi::XEN_DMOP_SET_PCI_LINK_ROUTE, &mut SetPciLinkRoute { link, isa_irq: isa_irq.unwrap_or(0) }).map(|_| ())
+    dm_op(domain, abi::XEN_DMOP_SET_PCI_LINK_ROUTE, &mut SetPciLinkRoute { link, isa_irq: isa_irq.unwrap_or(0) })
+        .map(|_| ())
 }
 
 /// Reports which of `pages` pages from `first` on the guest wrote since the last call for the same range: bit `i`,
@@ -162,13 +167,25 @@ pub fn modified_memory(domain: DomId, first: Gfn, pages: u32) -> Result<(), XenE
     let extent = [ModifiedMemoryExtent { nr: pages, pad: 0, first_pfn: first.number() }];
     let second = (extent.as_ptr().expose_provenance(), size_of_val(&extent));
     // SAFETY: Xen reads the extent.
-    unsafe { dm_op_with(domain, abi::XEN_DMOP_MODIFIED_MEMORY, &mut ModifiedMemory { nr_extents: 1, opaque: 0 }, Some(second)) }
-        .map(|_| ())
+    unsafe {
+        dm_op_with(
+            domain,
+            abi::XEN_DMOP_MODIFIED_MEMORY,
+            &mut ModifiedMemory { nr_extents: 1, opaque: 0 },
+            Some(second),
+        )
+    }
+    .map(|_| ())
 }
 
 /// Makes `pages` pages from `first` on memory of another type, one of `xen_abi::hvm::HVMMEM_*`.
 pub fn set_mem_type(domain: DomId, mem_type: u16, first: Gfn, pages: u32) -> Result<(), XenError> {
-    dm_op(domain, abi::XEN_DMOP_SET_MEM_TYPE, &mut SetMemType { nr: pages, mem_type, pad: 0, first_pfn: first.number() }).map(|_| ())
+    dm_op(
+        domain,
+        abi::XEN_DMOP_SET_MEM_TYPE,
+        &mut SetMemType { nr: pages, mem_type, pad: 0, first_pfn: first.number() },
+    )
+    .map(|_| ())
 }
 
 /// Sends the guest's writes to memory of the type `HVMMEM_IOREQ_SERVER` to a server. Only one server can have them.

@@ -5,7 +5,9 @@
 use super::XenError;
 use crate::addr::{Gfn, Mfn};
 use crate::arch::{Arguments, hypercall};
-use xen_abi::memory::{self as abi, AcquireResource, AddToPhysmap, AddToPhysmapBatch, MemoryDomain, MemoryReservation, RemoveFromPhysmap};
+use xen_abi::memory::{
+    self as abi, AcquireResource, AddToPhysmap, AddToPhysmapBatch, MemoryDomain, MemoryReservation, RemoveFromPhysmap,
+};
 use xen_abi::{DomId, Hypercall};
 
 /// Makes an operation with its argument.
@@ -26,28 +28,50 @@ fn list_of(frames: &[Gfn]) -> u64 {
 
 /// Adds fresh pages to `domain` at `frames`. Returns how many were added: fewer when its memory is used up.
 pub fn populate_physmap(domain: DomId, frames: &[Gfn]) -> Result<usize, XenError> {
-    let mut op = MemoryReservation { extent_start: list_of(frames), nr_extents: frames.len() as u64, domid: foreign(domain)?, ..MemoryReservation::default() };
+    let mut op = MemoryReservation {
+        extent_start: list_of(frames),
+        nr_extents: frames.len() as u64,
+        domid: foreign(domain)?,
+        ..MemoryReservation::default()
+    };
     // SAFETY: number and type belong together. For another domain with translated memory the list is only read.
     unsafe { memory_op(abi::XENMEM_POPULATE_PHYSMAP, &mut op) }
 }
 
 /// Takes the pages at `frames` from `domain`. Returns how many were taken.
 pub fn decrease_reservation(domain: DomId, frames: &[Gfn]) -> Result<usize, XenError> {
-    let mut op = MemoryReservation { extent_start: list_of(frames), nr_extents: frames.len() as u64, domid: foreign(domain)?, ..MemoryReservation::default() };
+    let mut op = MemoryReservation {
+        extent_start: list_of(frames),
+        nr_extents: frames.len() as u64,
+        domid: foreign(domain)?,
+        ..MemoryReservation::default()
+    };
     // SAFETY: number and type belong together; the memory is another domain's, so no Rust code refers to it.
     unsafe { memory_op(abi::XENMEM_DECREASE_RESERVATION, &mut op) }
 }
 
 /// Moves the page of `domain` at `from` to `to`.
 pub fn move_page(domain: DomId, from: Gfn, to: Gfn) -> Result<(), XenError> {
-    let mut op = AddToPhysmap { domid: foreign(domain)?, size: 0, space: abi::XENMAPSPACE_GMFN, idx: from.number(), gpfn: to.number() };
+    let mut op = AddToPhysmap {
+        domid: foreign(domain)?,
+        size: 0,
+        space: abi::XENMAPSPACE_GMFN,
+        idx: from.number(),
+        gpfn: to.number(),
+    };
     // SAFETY: number and type belong together; the memory is another domain's.
     unsafe { memory_op(abi::XENMEM_ADD_TO_PHYSMAP, &mut op) }.map(|_| ())
 }
 
 /// Moves `count` pages of `domain` from `from` on to `to` on, lowest first.
 pub fn move_pages(domain: DomId, from: Gfn, to: Gfn, count: u16) -> Result<(), XenError> {
-    let mut op = AddToPhysmap { domid: foreign(domain)?, size: count, space: abi::XENMAPSPACE_GMFN_RANGE, idx: from.number(), gpfn: to.number() };
+    let mut op = AddToPhysmap {
+        domid: foreign(domain)?,
+        size: count,
+        space: abi::XENMAPSPACE_GMFN_RANGE,
+        idx: from.number(),
+        gpfn: to.number(),
+    };
     // SAFETY: number and type belong together; the memory is another domain's.
     unsafe { memory_op(abi::XENMEM_ADD_TO_PHYSMAP, &mut op) }.map(|_| ())
 }

@@ -4,8 +4,8 @@
 
 use super::XenError;
 use crate::addr::VirtAddr;
-use crate::arch::{Arguments, hypercall};
 use crate::addr::to_usize;
+use crate::arch::{Arguments, hypercall};
 use xen_abi::mmu::{self as abi, MmuUpdate, MmuextOp};
 use xen_abi::{DomId, Hypercall};
 

@@ -33,7 +33,8 @@ pub fn shutdown(reason: ShutdownReason) -> ! {
     loop {
         let address = core::ptr::from_ref(&argument).expose_provenance();
         // SAFETY: the argument has the operation's layout, and Xen only reads it.
-        let _: isize = unsafe { hypercall(Hypercall::SchedOp, Arguments(abi::SCHEDOP_SHUTDOWN as usize, address, 0, 0, 0)) };
+        let _: isize =
+            unsafe { hypercall(Hypercall::SchedOp, Arguments(abi::SCHEDOP_SHUTDOWN as usize, address, 0, 0, 0)) };
     }
 }
 
@@ -49,5 +50,6 @@ pub fn poll(ports: &[Port], until: u64) -> Result<(), XenError> {
     };
     let address = core::ptr::from_ref(&argument).expose_provenance();
     // SAFETY: the argument has the operation's layout; Xen reads it and the ports.
-    XenError::check(unsafe { hypercall(Hypercall::SchedOp, Arguments(abi::SCHEDOP_POLL as usize, address, 0, 0, 0)) }).map(|_| ())
+    XenError::check(unsafe { hypercall(Hypercall::SchedOp, Arguments(abi::SCHEDOP_POLL as usize, address, 0, 0, 0)) })
+        .map(|_| ())
 }

@@ -3,8 +3,8 @@
 #![expect(unsafe_code)]
 
 use super::XenError;
-use crate::arch::{Arguments, hypercall};
 use crate::addr::to_usize;
+use crate::arch::{Arguments, hypercall};
 use xen_abi::Hypercall;
 use xen_abi::trap::TrapInfo;
 use xen_abi::vcpu::{self as abi, RunstateInfo};
@@ -21,7 +21,8 @@ pub fn runstate() -> Result<RunstateInfo, XenError> {
     let mut info = RunstateInfo::default();
     let address = core::ptr::from_mut(&mut info).expose_provenance();
     // SAFETY: the argument has the operation's layout and is ours alone.
-    let raw = unsafe { hypercall(Hypercall::VcpuOp, Arguments(abi::VCPUOP_GET_RUNSTATE_INFO as usize, 0, address, 0, 0)) };
+    let raw =
+        unsafe { hypercall(Hypercall::VcpuOp, Arguments(abi::VCPUOP_GET_RUNSTATE_INFO as usize, 0, address, 0, 0)) };
     XenError::check(raw)?;
     Ok(info)
 }

@@ -40,7 +40,9 @@ pub fn version() -> Result<Version, XenError> {
     let mut extra = ExtraVersion { text: [0; 16] };
     let address = core::ptr::from_mut(&mut extra).expose_provenance();
     // SAFETY: the argument has the operation's layout and is ours alone.
-    XenError::check(unsafe { hypercall(Hypercall::XenVersion, Arguments(abi::XENVER_EXTRAVERSION as usize, address, 0, 0, 0)) })?;
+    XenError::check(unsafe {
+        hypercall(Hypercall::XenVersion, Arguments(abi::XENVER_EXTRAVERSION as usize, address, 0, 0, 0))
+    })?;
     let half = |number: usize| u16::try_from(number & 0xffff).map_err(|_| XenError::ERANGE);
     Ok(Version { major: half(numbers >> 16)?, minor: half(numbers)?, extra: extra.text })
 }

@@ -10,8 +10,8 @@ use log::warn;
 use minios::front::XenDomain as Domain;
 use minios::front::block::{Block, Operation, Request, SubmitError};
 
-/// Bytes in a disk's transfer buffer: what one request with 128 segments moves.
-pub(super) const BUFFER_LEN: usize = 512 << 10;
+/// Bytes in a disk's transfer buffer: what one request of 256 segments moves.
+pub(super) const BUFFER_LEN: usize = 1 << 20;
 
 /// What a report of the frontend is about: there is only ever one operation of a disk.
 const TOKEN: u64 = 0;

@@ -48,7 +48,7 @@ fn run(context: &Context, words: &str, cases: &[(&str, Check<'_>)]) -> Result<Ou
     let guest = context.start(&context.test_guest("screen", DeviceModel::Stubdom, words)?)?;
     let mut viewer = None;
     for (name, check) in cases {
-        guest.serial().wait_for(&format!("READY {name}\r"), LIMIT)?;
+        guest.serial().wait_for(&format!("READY {name}\n"), LIMIT)?;
         let viewer = match &mut viewer {
             Some(viewer) => viewer,
             None => viewer.insert(guest.viewer()?),

@@ -20,7 +20,9 @@ use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::vec::Vec;
 use core::ptr;
 use spin::Mutex;
-use xen_abi::mmu::{MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MmuUpdate};
+use xen_abi::mmu::{
+    MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MmuUpdate,
+};
 use xen_abi::{DomId, PAGE_SHIFT, PAGE_SIZE};
 
 /// Entry bits: present, writable, accessed and dirty. Xen adds what makes a page ours alone.
