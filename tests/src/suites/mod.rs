@@ -1,4 +1,4 @@
-//! The whole-system cases, by what they are about. A new suite is a file here and a line in [`SUITES`].
+//! The whole-system cases, by what they are about. A new suite is a file here and a line in `SUITES`.
 
 use crate::suite::Case;
 
