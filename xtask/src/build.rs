@@ -16,9 +16,10 @@ use crate::paths;
 use crate::progress::Step;
 
 /// Rust's target with the standard library that every installation has. Its code is freestanding with these flags and the
-/// link arguments of the packages' own build scripts.
+/// link arguments of the packages' own build scripts. The last flag keeps copies of integers out of the SSE registers:
+/// Xen hands those to a domain with a trap, at their first use after each switch.
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
-const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes']";
+const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes','-Cllvm-args=-force-attribute=noimplicitfloat']";
 
 /// The most that the packed device model may have.
 const LARGEST_IMAGE: usize = 512 * 1024;
