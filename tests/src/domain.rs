@@ -29,6 +29,11 @@ pub const STUBDOM_LINES: &[(&str, &str)] = &[
     ("stubdomain_memory", "16"),
 ];
 
+/// Has a newer QEMU serve the screens of stub domains, which it does when it is asked to; Xen 4.17 comes with one that
+/// always does.
+const ASK_FOR_SCREENS: &str =
+    "screen=; [ -d /usr/lib/xen-4.17 ] || screen='device_model_args_pv=[\"-vga\",\"xenfb\"]';";
+
 /// What emulates the PC around a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceModel {
@@ -155,7 +160,8 @@ impl Guest {
     pub fn create_from_text(agent: Agent, name: &str, display: u16, text: &str) -> Result<Self> {
         let file = format!("{FOLDER}/{name}.cfg");
         agent.put(&file, text.as_bytes())?;
-        agent.check(&format!("xl create -p {file}"))?;
+        let screen = if text.contains("device_model_args_pv") { "" } else { ASK_FOR_SCREENS };
+        agent.check(&format!("{screen} xl create -p {file} $screen"))?;
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
         let serial = Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)?;
         Ok(Self { agent, name: name.to_owned(), display, serial })
