@@ -37,7 +37,7 @@ pub(super) fn run(mut running: Running, mut control: Control, mut executor: Exec
     let mut others = true;
     let mut deadline = None;
     loop {
-        event::take_pending(&mut pending);
+        others |= event::take_pending(&mut pending);
         while let Some(port) = pending.pop() {
             match classify(&running.world, port) {
                 Event::Access(vcpu) => access(&mut running, vcpu),
@@ -49,7 +49,6 @@ pub(super) fn run(mut running: Running, mut control: Control, mut executor: Exec
             }
         }
         // An access seldom concerns anybody else, and this is where a guest that waits for it is.
-        others |= deadline.is_some_and(|at| clock::now() >= at);
         others |= has_work(&mut running);
         if core::mem::take(&mut others) {
             deadline = serve_others(&mut running, &mut control, &mut executor);
