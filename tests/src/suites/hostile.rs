@@ -66,7 +66,7 @@ fn seconds(context: &Context) -> Result<String> {
 /// public/trace.h: TRC_SCHED_VERBOSE, the events of the scheduler that are the same for every scheduler.
 const SCHEDULER_VERBOSE: u32 = 0x0002_8000;
 /// public/trace.h: TRC_SCHED_WAKE.
-const WAKE: u32 = SCHEDULER_VERBOSE + 10;
+const WAKE: u32 = SCHEDULER_VERBOSE + 4;
 
 /// The domains that were woken, in the order of the trace.
 ///
@@ -98,7 +98,7 @@ mod tests {
         let words = [
             0x1001_f003_u32, // TRC_TRACE_CPU_CHANGE with one word and no time
             0,
-            0xa002_800a, // a wake-up with a time
+            0xa002_8004, // a wake-up with a time
             0x1234,
             0,
             7,
@@ -109,7 +109,7 @@ mod tests {
             1,
             2,
             3,
-            0x2002_800a, // a wake-up without a time
+            0x2002_8004, // a wake-up without a time
             0,
             1,
         ];
