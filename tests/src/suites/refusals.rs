@@ -132,7 +132,7 @@ fn closing_backend(context: &Context) -> Result<Outcome> {
         context,
         "xenstore-write \"$XENBUS_PATH/hotplug-status\" connected \"$XENBUS_PATH/state\" 6; exit 0",
     )?;
-    refuse(context, &config, &["error", "device/vbd/768", "clos"])
+    refuse(context, &config, &["error", "device/vbd/768", "Clos"])
 }
 
 fn malformed_number(context: &Context) -> Result<Outcome> {
