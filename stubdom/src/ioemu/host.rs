@@ -18,6 +18,7 @@ use minios::ioreq::IoreqServer;
 
 use super::disks::Disks;
 use super::guest_memory::GuestMemoryCache;
+use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
 
 /// Bytes of a line of the guest's own log that are passed on.
@@ -47,6 +48,8 @@ pub(super) struct World {
     pub(super) disks: Disks,
     /// Its serial ports.
     pub(super) serials: Vec<Serial>,
+    /// How far its clock is off, where the toolstack wants to know that.
+    pub(super) clock_offset: Option<ClockOffset>,
     /// The machine has stopped; what comes yet is answered and has no effect.
     pub(super) stopped: bool,
     /// A range that Xen did not accept, kept until somebody can report it.

@@ -9,6 +9,7 @@ mod io;
 mod phase;
 mod run;
 mod start;
+mod traditional;
 mod video_memory;
 
 use alloc::boxed::Box;
@@ -19,9 +20,10 @@ use minios::boot;
 use minios::clock;
 use minios::exec::{self, Executor};
 use minios::front::XenDomain;
+use minios::heap;
 use minios::hypercall::sched::ShutdownReason;
 use minios::xenstore::Xenstore;
-use stubdom::config::CommandLine;
+use stubdom::config::{CommandLine, Contract};
 
 use control::Control;
 use phase::Phases;
@@ -75,14 +77,28 @@ pub(crate) fn main() {
 }
 
 /// Everything up to `running`.
-async fn begin(store: &Xenstore, spawner: &exec::Spawner, identity: Identity) -> Result<(Running, Control), Failure> {
+async fn begin(
+    store: &Xenstore,
+    spawner: &exec::Spawner,
+    identity: Identity,
+) -> Result<(Running, Option<Control>), Failure> {
     let mut phases = Phases::new();
     CommandLine::parse(boot::command_line())?;
     let platform = Rc::new(XenDomain);
-    let running = start::start(store, spawner, &platform, identity, &mut phases).await?;
-    let control = Control::open(store, &platform, identity).await?;
+    let (running, contract) = start::start(store, spawner, &platform, identity, &mut phases).await?;
+    let control = match contract {
+        Contract::QemuXen => Some(Control::open(store, &platform, identity).await?),
+        Contract::Traditional => {
+            traditional::serve_commands(store, spawner, identity).await?;
+            None
+        }
+    };
     phases.done("control channel");
     store.write(&format!("{}/state", identity.directory()), "running").await?;
-    info!("running, {} ms after the first instruction", clock::now().0 / 1_000_000);
+    info!(
+        "running, {} ms after the first instruction, {} KiB of memory free",
+        clock::now().0 / 1_000_000,
+        heap::free_bytes() >> 10
+    );
     Ok((running, control))
 }

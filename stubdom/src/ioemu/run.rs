@@ -31,7 +31,7 @@ enum Event {
 }
 
 /// Serves the guest for ever.
-pub(super) fn run(mut running: Running, mut control: Control, mut executor: Executor) -> ! {
+pub(super) fn run(mut running: Running, mut control: Option<Control>, mut executor: Executor) -> ! {
     let mut pending = PortSet::new();
     // What came while we started.
     let mut others = true;
@@ -66,7 +66,11 @@ fn has_work(running: &mut Running) -> bool {
 }
 
 /// Does everything that is not an access. Says when there is more to do.
-fn serve_others(running: &mut Running, control: &mut Control, executor: &mut Executor) -> Option<clock::Instant> {
+fn serve_others(
+    running: &mut Running,
+    control: &mut Option<Control>,
+    executor: &mut Executor,
+) -> Option<clock::Instant> {
     exec::expire(clock::now());
     executor.run();
     serve_peers(running, control);
@@ -115,8 +119,13 @@ fn perform(machine: &mut Machine, world: &mut World, request: &Ioreq) -> u64 {
             world.memory.invalidate();
             request.data
         }
-        // Xen keeps the guest's clock itself.
-        Kind::TimeOffset => request.data,
+        // Xen keeps the guest's clock itself, and its offset in two's complement.
+        Kind::TimeOffset => {
+            if let Some(clock) = &mut world.clock_offset {
+                clock.add(request.data.cast_signed());
+            }
+            request.data
+        }
         Kind::Other(kind) => {
             warn!("Xen sends a request of the unknown kind {kind}");
             u64::MAX
@@ -139,7 +148,7 @@ fn disks(running: &mut Running) {
 }
 
 /// Moves what can be moved between the machine and its peers.
-fn serve_peers(running: &mut Running, control: &mut Control) {
+fn serve_peers(running: &mut Running, control: &mut Option<Control>) {
     let Running { machine, world, display, keyboard } = running;
     for serial in &mut world.serials {
         serial.input = true;
@@ -154,7 +163,9 @@ fn serve_peers(running: &mut Running, control: &mut Control) {
     if let Some(display) = display {
         display.poll();
     }
-    control.poll();
+    if let Some(control) = control {
+        control.poll();
+    }
 }
 
 /// Moves bytes between the serial ports and their consoles.

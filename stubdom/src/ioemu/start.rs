@@ -19,17 +19,19 @@ use minios::front::block::{self, Block};
 use minios::front::console::Console;
 use minios::front::framebuffer::Framebuffer;
 use minios::front::keyboard::Keyboard;
+use minios::heap;
 use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, DiskPlan, MachinePlan, Vbd};
+use stubdom::config::{Config, Contract, DiskPlan, MachinePlan, Vbd};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
 use super::guest_memory::GuestMemoryCache;
 use super::host::{Serial, World};
 use super::phase::Phases;
+use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
 
 /// How long a backend may take for each step. libxl destroys us after 30 s; the reason has to be written before.
@@ -103,21 +105,26 @@ impl Identity {
     }
 }
 
-/// Builds the machine and connects it with everything around it. The guest can run when this is done.
+/// Builds the machine and connects it with everything around it. The guest can run when this is done, and the toolstack
+/// speaks by the contract that is given back.
 pub(super) async fn start(
     store: &Xenstore,
     spawner: &Spawner,
     platform: &Rc<Domain>,
     identity: Identity,
     phases: &mut Phases,
-) -> Result<Running, Failure> {
-    let (plan, uuid) = read_plan(store, identity).await?;
+) -> Result<(Running, Contract), Failure> {
+    let Wanted { contract, plan, vm } = read_wanted(store, identity).await?;
     describe(&plan);
     phases.done("configuration");
 
     let Peers { blocks, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
     phases.done("backends");
 
+    let clock_offset = match contract {
+        Contract::QemuXen => None,
+        Contract::Traditional => Some(ClockOffset::open(store, spawner, &vm).await?),
+    };
     let guest = identity.guest;
     let vcpus = dm::vcpus(guest).map_err(|error| privilege("dm_op", error))?;
     let ioreq = IoreqServer::create(guest, vcpus as usize)?;
@@ -131,7 +138,7 @@ pub(super) async fn start(
         Some(video) => Some(VideoRam::open(guest, video.memory_mib << 20)?),
         None => None,
     };
-    let machine_config = machine_config(&plan, &blocks, ram_bytes, uuid)?;
+    let machine_config = machine_config(&plan, &blocks, ram_bytes, uuid(&vm))?;
     let mut machine = Box::new(Machine::new(machine_config)?);
     let mut world = World {
         guest,
@@ -140,6 +147,7 @@ pub(super) async fn start(
         video,
         disks: Disks::new(blocks),
         serials: consoles.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
+        clock_offset,
         stopped: false,
         failed_claim: None,
     };
@@ -149,7 +157,7 @@ pub(super) async fn start(
     }
     phases.done("machine");
 
-    Ok(Running { machine, world, display: framebuffer.map(Display::new), keyboard })
+    Ok((Running { machine, world, display: framebuffer.map(Display::new), keyboard }, contract))
 }
 
 /// A hypercall about the guest was refused.
@@ -157,8 +165,16 @@ fn privilege(what: &str, error: minios::hypercall::XenError) -> Failure {
     Failure(format!("{what}: Xen refuses to let us serve the guest: {error}"))
 }
 
+/// What the toolstack asks for.
+struct Wanted {
+    contract: Contract,
+    plan: MachinePlan,
+    /// The guest's directory, `/vm/<uuid>`.
+    vm: String,
+}
+
 /// Reads what the toolstack asks for, by whichever of its two contracts.
-async fn read_plan(store: &Xenstore, identity: Identity) -> Result<(MachinePlan, [u8; 16]), Failure> {
+async fn read_wanted(store: &Xenstore, identity: Identity) -> Result<Wanted, Failure> {
     let vm = store.read(&format!("/local/domain/{}/vm", identity.guest.0)).await?;
     let target = store.read("target");
     let dmargs = store.read_optional(&format!("{vm}/image/dmargs"));
@@ -180,7 +196,7 @@ async fn read_plan(store: &Xenstore, identity: Identity) -> Result<(MachinePlan,
     let config = Config::from_store(argv.as_deref(), dmargs.await?.as_deref())?;
     config.check_target(&target.await?)?;
     let vbds = read_vbds(store, vbd_names.await?.unwrap_or_default()).await?;
-    Ok((config.plan(&vbds)?, uuid(&vm)))
+    Ok(Wanted { contract: config.contract, plan: config.plan(&vbds)?, vm })
 }
 
 /// The guest's UUID: the name of its directory below `/vm`. All zero where that is something else.
@@ -260,6 +276,8 @@ async fn connect(
 ) -> Result<Peers, Failure> {
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
+    let framebuffers = framebuffers.await?;
+    check_memory(plan.disks.len(), !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();
@@ -284,7 +302,7 @@ async fn connect(
         Some(path) => Some((path.clone(), Keyboard::new(platform.clone(), store, path, false, PATIENCE)?)),
         None => None,
     };
-    let framebuffer = match framebuffers.await?.first() {
+    let framebuffer = match framebuffers.first() {
         Some(path) => {
             let size = (FIRST_WIDTH, FIRST_HEIGHT);
             Some((path.clone(), Framebuffer::new(platform.clone(), store, path, size, MAX_PIXELS, PATIENCE)?))
@@ -306,6 +324,24 @@ async fn connect(
         None => None,
     };
     Ok(Peers { blocks, consoles, framebuffer, keyboard: keyboard.map(|(_, front)| front) })
+}
+
+/// What the machine needs beside pictures and transfers: rings, tables, firmware, and the store's answers.
+const OTHER_BYTES: usize = 1 << 20;
+
+/// Whether there is memory for everything, before any of it is taken.
+fn check_memory(disks: usize, has_screen: bool) -> Result<(), Failure> {
+    let picture = if has_screen { MAX_PIXELS * size_of::<u32>() } else { 0 };
+    let needed = disks * BUFFER_LEN + picture + OTHER_BYTES;
+    let free = heap::free_bytes();
+    if free >= needed {
+        return Ok(());
+    }
+    Err(Failure(format!(
+        "too little memory: {} KiB are free, and this machine needs {}: raise stubdomain_memory in xl.cfg",
+        free >> 10,
+        needed >> 10
+    )))
 }
 
 /// Waits until a device is up.

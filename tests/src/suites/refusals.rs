@@ -145,13 +145,17 @@ fn missing_argument(context: &Context) -> Result<Outcome> {
     refuse(context, &with_store_changed(context, change)?, &["error", "dm-argv", "003"])
 }
 
-/// Without a graphics card libxl adds no video memory to what is asked for.
+/// As little as Xen's domain builder can start with: 4 MiB. Without a graphics card libxl adds no video memory to that.
 fn little_memory(context: &Context) -> Result<Outcome> {
     let mut config = context.test_guest("refused", DeviceModel::Stubdom, "run=idle")?;
-    for line in ["vga = \"none\"", "vnc = 0", "videoram = 0", "stubdomain_memory = 3"] {
+    for disk in ["hdb", "hdc", "hdd"] {
+        let file = context.disk(disk, |path| std::fs::write(path, [0; 65536]).map_err(Into::into))?;
+        config = config.disk(&file, disk);
+    }
+    for line in ["vga = \"none\"", "vnc = 0", "videoram = 0", "stubdomain_memory = 4"] {
         config = config.line(line);
     }
-    refuse(context, &config, &["error", "memory"])
+    refuse(context, &config, &["error", "too little memory", "stubdomain_memory"])
 }
 
 /// The image as a PV domain of its own. Nobody made a place in the store for its reason, so the log has to do.
@@ -170,7 +174,7 @@ fn no_privilege(context: &Context) -> Result<Outcome> {
         "pretender",
         "set -e; guest=$(xl domid other); vm=$(xenstore-read /local/domain/$guest/vm)
         xenstore-write /local/domain/$own/target $guest
-        n=1; for word in -xen-domid $guest -nodefaults -no-shutdown -m 32; do
+        n=1; for word in -xen-domid $guest -machine xenfv -nodefaults -no-shutdown -m 32; do
         xenstore-write -- $vm/image/dm-argv/$(printf %03d $n) $word; n=$((n + 1)); done
         xenstore-chmod -r $vm n0 r$own; xenstore-chmod /local/domain/$guest/vm n0 r$own
         xenstore-write /local/domain/$own/device-model/$guest ''
