@@ -143,6 +143,19 @@ impl<S: Read + Write> Viewer<S> {
         Ok(())
     }
 
+    /// Types Ctrl-Alt-1, by which QEMU binds this server's keys to its first console. A newer QEMU needs it beside a vfb:
+    /// it binds them when it starts, and the console of a vfb comes later. An older one sends these keys to the guest.
+    pub fn choose_first_console(&mut self) -> Result<()> {
+        let keys = [CONTROL_LEFT, ALT_LEFT, u32::from('1')];
+        for key in keys {
+            self.key(key, true)?;
+        }
+        for key in keys.into_iter().rev() {
+            self.key(key, false)?;
+        }
+        Ok(())
+    }
+
     /// Moves the pointer; the lowest bit of `buttons` is the left one.
     pub fn point(&mut self, x: u16, y: u16, buttons: u8) -> Result<()> {
         let ([x0, x1], [y0, y1]) = (x.to_be_bytes(), y.to_be_bytes());
@@ -226,6 +239,10 @@ const DESKTOP_SIZE: i32 = -223;
 const RETURN: u32 = 0xff0d;
 /// XK_Shift_L.
 const SHIFT_LEFT: u32 = 0xffe1;
+/// XK_Control_L.
+const CONTROL_LEFT: u32 = 0xffe3;
+/// XK_Alt_L.
+const ALT_LEFT: u32 = 0xffe9;
 
 fn read<const LENGTH: usize>(server: &mut impl Read) -> Result<[u8; LENGTH]> {
     let mut bytes = [0; LENGTH];
