@@ -164,7 +164,20 @@ impl Guest {
         agent.check(&format!("{screen} xl create -p {file} $screen"))?;
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
         let serial = Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)?;
-        Ok(Self { agent, name: name.to_owned(), display, serial })
+        let guest = Self { agent, name: name.to_owned(), display, serial };
+        guest.choose_screen()?;
+        Ok(guest)
+    }
+
+    /// Has a newer QEMU show the screen of a stub domain, and give it keys. It binds its VNC server to the consoles that
+    /// there are when it starts, and that of a vfb comes later. Without this it says "This VM has no graphic display device".
+    fn choose_screen(&self) -> Result<()> {
+        let screens = format!("/local/domain/0/backend/vfb/$(xl domid {}-dm)", self.name);
+        let has_to = format!("[ ! -d /usr/lib/xen-4.17 ] && xenstore-exists {screens} 2>/dev/null");
+        if self.agent.exec(&has_to)?.success() {
+            self.viewer()?.choose_first_console()?;
+        }
+        Ok(())
     }
 
     /// Lets the guest run.

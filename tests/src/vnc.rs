@@ -143,8 +143,7 @@ impl<S: Read + Write> Viewer<S> {
         Ok(())
     }
 
-    /// Types Ctrl-Alt-1, by which QEMU binds this server's keys to its first console. A newer QEMU needs it beside a vfb:
-    /// it binds them when it starts, and the console of a vfb comes later. An older one sends these keys to the guest.
+    /// Types Ctrl-Alt-1, by which QEMU binds its VNC server to its first console.
     pub fn choose_first_console(&mut self) -> Result<()> {
         let keys = [CONTROL_LEFT, ALT_LEFT, u32::from('1')];
         for key in keys {

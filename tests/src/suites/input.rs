@@ -24,9 +24,6 @@ fn input(context: &Context) -> Result<Outcome> {
     let guest = context.start(&context.test_guest("input", DeviceModel::Stubdom, "run=keyboard,mouse,echo")?)?;
     guest.serial().wait_for("READY keyboard", LIMIT)?;
     let mut viewer = guest.viewer()?;
-    if context.xen != "4.17" {
-        viewer.choose_first_console()?;
-    }
     viewer.type_text("aZ1\n")?;
     for key in [UP, ESCAPE] {
         viewer.key(key, true)?;
