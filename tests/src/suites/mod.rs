@@ -12,6 +12,7 @@ mod machine;
 mod minios;
 mod refusals;
 mod screen;
+mod traditional;
 
 /// Every suite, in the order in which they run.
 const SUITES: &[&[Case]] = &[
@@ -23,6 +24,7 @@ const SUITES: &[&[Case]] = &[
     ends::CASES,
     hostile::CASES,
     minios::CASES,
+    traditional::CASES,
     refusals::CASES,
     debian::CASES,
 ];
