@@ -27,7 +27,7 @@ use crate::host::{
 use crate::pci::config::{self, Identity, Region};
 use crate::pci::i440fx::{self, ConfigAddress};
 use crate::pci::{ConfigSpace, Location};
-use crate::piix3::ide::{BUS_MASTER_REGION, Piix3Ide};
+use crate::piix3::ide::{BUS_MASTER_REGION, COMMAND_REGISTER, Piix3Ide};
 use crate::piix3::isa;
 use crate::piix4_pm::{self, Piix4Pm};
 use crate::ps2::{self, I8042};
@@ -341,7 +341,14 @@ impl Machine {
         }
         let byte = value.to_le_bytes()[0];
         match range.owner {
-            PortOwner::IdeCommand(channel) => self.ide.write_command(host, channel, offset, width, value),
+            PortOwner::IdeCommand(channel) => {
+                if offset == COMMAND_REGISTER {
+                    // A new command takes the interrupt of the last one back. One that ends at once then has its own edge.
+                    self.ide.take_interrupt_back(channel);
+                    self.report_changed_lines(host);
+                }
+                self.ide.write_command(host, channel, offset, width, value);
+            }
             PortOwner::IdeControl(channel) => self.ide.write_control(channel, byte),
             PortOwner::IdeBusMaster => self.ide.write_bus_master(host, offset, width, value),
             PortOwner::Serial(SerialId(id)) => {

@@ -240,6 +240,20 @@ fn repeated_reads_of_the_data_register_are_one_copy() {
     assert_eq!(host.irq(14), Level::Low);
 }
 
+/// Nobody reads the status in between: the line is edge-triggered, so it has to go down for the second interrupt to be one.
+#[test]
+fn each_command_that_ends_at_once_has_an_edge_of_its_own() {
+    let (mut machine, mut host) = machine();
+    host.isa_changes.clear();
+    for _ in 0..2 {
+        // SET FEATURES: enable the write cache.
+        for (port, value) in [(0x1f6, 0xe0), (0x1f1, 0x02), (0x1f7, 0xef)] {
+            machine.port_write(&mut host, IoPort(port), Width::Byte, value);
+        }
+    }
+    assert_eq!(host.isa_changes, [(14, Level::High), (14, Level::Low), (14, Level::High)]);
+}
+
 #[test]
 fn repeated_writes_reach_the_data_register_and_other_ports() {
     let (mut machine, mut host) = machine();

@@ -41,6 +41,8 @@ const STATUS_BUSY: u8 = 1 << 7;
 
 /// Which base address the bus-master registers have.
 pub const BUS_MASTER_REGION: usize = 4;
+/// Offset of the register in a command block that takes commands, and gives the status.
+pub const COMMAND_REGISTER: u16 = 7;
 
 /// The IDE controller.
 #[derive(Clone, Debug)]
@@ -114,6 +116,15 @@ impl Piix3Ide {
             *lane = channel.read_register(at);
         }
         u32::from_le_bytes(value)
+    }
+
+    /// The first effect of a write to [`COMMAND_REGISTER`]: the drive asks for no interrupt any more.
+    pub fn take_interrupt_back(&mut self, channel: u8) {
+        let (channel, _) = self.channel(channel);
+        if let Some(drive) = channel.selected_mut().drive.as_mut().filter(|drive| !drive.is_occupied()) {
+            drive.acknowledge();
+        }
+        channel.settle();
     }
 
     /// Writes the command block of a channel.
@@ -304,7 +315,7 @@ impl Channel {
 
     /// Reads a register other than data.
     fn read_register(&mut self, offset: u16) -> u8 {
-        if offset != 7 {
+        if offset != COMMAND_REGISTER {
             let high_order = self.control & CONTROL_HIGH_ORDER != 0;
             return if self.is_empty() { 0 } else { self.selected().registers.read(offset, high_order) };
         }
@@ -324,7 +335,7 @@ impl Channel {
         if occupied || self.control & CONTROL_RESET != 0 {
             return;
         }
-        if offset == 7 {
+        if offset == COMMAND_REGISTER {
             self.write_opcode(host, masters_bus, value);
         } else {
             for unit in &mut self.units {
