@@ -170,51 +170,82 @@ pub fn run(plan: &Plan, cases: &[&Case]) -> Result<Counts> {
     let mut counts = Counts::default();
     let mut running: Option<Testbed> = None;
     for case in cases {
-        let testbed = match running.take() {
-            Some(testbed) => testbed,
-            None => boot(plan)?,
-        };
-        let logs = plan.logs.join(case.name);
-        if logs.exists() {
-            fs::remove_dir_all(&logs)?;
+        let mut ended = attempt(plan, case, &mut running)?;
+        if let (Err(error), true) = (&ended.result, ended.has_slipped) {
+            println!("again   {}: {error:#}\n        {SLIP}", ended.title);
+            let kept = plan.logs.join(format!("{}-again", case.name));
+            if kept.exists() {
+                fs::remove_dir_all(&kept)?;
+            }
+            fs::rename(plan.logs.join(case.name), kept)?;
+            ended = attempt(plan, case, &mut running)?;
         }
-        fs::create_dir_all(&logs)?;
-        let context = Context {
-            agent: testbed.agent(),
-            xen: plan.xen.clone(),
-            logs: logs.clone(),
-            program: Arc::clone(&plan.program),
-            serials: Arc::default(),
-        };
-        let start = Instant::now();
-        let result = perform(case, &context);
-        let seconds = start.elapsed().as_secs_f64();
-        let name = format!("Xen {} {} ({seconds:.1} s)", plan.xen, case.name);
-        match result {
+        match ended.result {
             Ok(Outcome::Passed) => {
                 counts.passed += 1;
-                println!("ok      {name}");
+                println!("ok      {}", ended.title);
             }
             Ok(Outcome::Skipped(why)) => {
                 counts.skipped += 1;
-                println!("skipped {name}: {why}");
+                println!("skipped {}: {why}", ended.title);
             }
             Err(error) => {
                 counts.failed += 1;
-                println!("FAILED  {name}: {error:#}\n        logs: {}", logs.display());
+                println!("FAILED  {}: {error:#}\n        logs: {}", ended.title, plan.logs.join(case.name).display());
             }
-        }
-        // A testbed that cannot be cleaned is not used again.
-        if let Err(error) = clean(&context) {
-            println!("        the testbed did not get over it and is started again: {error:#}");
-        } else {
-            running = Some(testbed);
         }
     }
     if let Some(testbed) = running {
         testbed.shutdown()?;
     }
     Ok(counts)
+}
+
+/// Why a failed case gets a second chance. One guest in some hundreds dies of this, on any device model: it was found
+/// executing the data that lies exactly one page below its code.
+const SLIP: &str = "A guest had a triple fault. The TCG of QEMU 7.2, which computes instruction pointers relative to \
+                    pages, is now and then off by one: so this case is tried once more.";
+
+/// How a case ended.
+struct Ended {
+    /// Its name, and how long it took.
+    title: String,
+    result: Result<Outcome>,
+    /// A guest has died as it does when the emulator slips.
+    has_slipped: bool,
+}
+
+/// Runs a case in the running testbed or a new one, and leaves a testbed that can be used again, or none.
+fn attempt(plan: &Plan, case: &Case, running: &mut Option<Testbed>) -> Result<Ended> {
+    let testbed = match running.take() {
+        Some(testbed) => testbed,
+        None => boot(plan)?,
+    };
+    let logs = plan.logs.join(case.name);
+    if logs.exists() {
+        fs::remove_dir_all(&logs)?;
+    }
+    fs::create_dir_all(&logs)?;
+    let context = Context {
+        agent: testbed.agent(),
+        xen: plan.xen.clone(),
+        logs,
+        program: Arc::clone(&plan.program),
+        serials: Arc::default(),
+    };
+    let start = Instant::now();
+    let result = perform(case, &context);
+    let title = format!("Xen {} {} ({:.1} s)", plan.xen, case.name, start.elapsed().as_secs_f64());
+    let has_slipped = result.is_err()
+        && !plan.options.emulator.kvm
+        && context.agent.exec("xl dmesg").is_ok_and(|log| log.stdout.contains("Triple fault"));
+    // A testbed that cannot be cleaned is not used again.
+    if let Err(error) = clean(&context) {
+        println!("        the testbed did not get over it and is started again: {error:#}");
+    } else {
+        *running = Some(testbed);
+    }
+    Ok(Ended { title, result, has_slipped })
 }
 
 fn boot(plan: &Plan) -> Result<Testbed> {

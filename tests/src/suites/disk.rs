@@ -24,8 +24,8 @@ fn four_disks(context: &Context) -> Result<Outcome> {
     let mut words = format!("run=identify,disks sectors={smallest}");
     let mut disks = Vec::new();
     for (number, device) in (1..).zip(["hdb", "hdc", "hdd"]) {
-        // The last one needs 48-bit addresses for its end; all but what is written are holes.
-        let sectors = if device == "hdd" { (1 << 28) + 4096 } else { smallest + 1024 * number };
+        // The last one has 1 TiB, and needs 48-bit addresses; all but what is written are holes.
+        let sectors = if device == "hdd" { 1 << 31 } else { smallest + 1024 * number };
         let seed = 40 + number;
         words.push_str(&format!(" disk{number}={seed},{sectors}"));
         disks.push((device, pattern_disk(context, device, seed, sectors)?));
