@@ -99,14 +99,26 @@ const FIGURES: &[Figure] = &[
     Figure { name: "pit-0x40", title: "read of the PIT, answered by Xen", unit: MICROSECONDS, target: Target::None },
     Figure { name: "pci-config", title: "PCI configuration read", unit: MICROSECONDS, target: Target::None },
     Figure {
+        name: "vga-text-read-real",
+        title: "VGA memory read, text, real mode",
+        unit: MICROSECONDS,
+        target: Target::RatioAtMost(0.4),
+    },
+    Figure {
         name: "vga-text-read",
-        title: "VGA memory read, text",
+        title: "VGA memory read, text, long mode",
+        unit: MICROSECONDS,
+        target: Target::RatioAtMost(0.4),
+    },
+    Figure {
+        name: "vga-graphics-read-real",
+        title: "VGA memory read, graphics, real mode",
         unit: MICROSECONDS,
         target: Target::RatioAtMost(0.4),
     },
     Figure {
         name: "vga-graphics-read",
-        title: "VGA memory read, graphics",
+        title: "VGA memory read, graphics, long mode",
         unit: MICROSECONDS,
         target: Target::RatioAtMost(0.4),
     },

@@ -4,7 +4,7 @@
 #![expect(unsafe_code)]
 
 pub(crate) use crate::boot::BiosRegisters;
-use crate::{boot, cpu, interrupts};
+use crate::{boot, cpu, interrupts, memory};
 
 /// Calls a function of the BIOS and gives the registers after it.
 ///
@@ -28,4 +28,15 @@ pub(crate) fn call(vector: u8, registers: BiosRegisters) -> BiosRegisters {
 /// Sets a video mode: INT 10h function 00h.
 pub(crate) fn set_video_mode(mode: u8) {
     call(0x10, BiosRegisters { eax: u32::from(mode), ..BiosRegisters::default() });
+}
+
+/// A vector that is free for users.
+const USER_VECTOR: u8 = 0x60;
+
+/// Reads a byte at the start of a segment `count` times in real mode, and gives the ticks of the time stamp counter.
+pub(crate) fn reads(segment: u16, count: u16) -> u32 {
+    let code = (&raw const boot::real_mode_reads).addr();
+    // Segment and offset of an entry of real mode's table; the code's segment is 0.
+    memory::write32(u64::from(USER_VECTOR) * 4, u32::try_from(code).unwrap_or(0));
+    call(USER_VECTOR, BiosRegisters { ecx: count.into(), ds: segment, ..BiosRegisters::default() }).eax
 }

@@ -59,6 +59,9 @@ unsafe extern "C" {
     pub(crate) static vector_stubs: [[u8; 16]; 256];
     /// The registers of the call to the BIOS.
     pub(crate) static mut bios_registers: BiosRegisters;
+    /// What an interrupt in real mode can lead to: reads the byte at DS:SI so often as CX says, and gives the ticks that all
+    /// of it took in EAX. The code lies in the first 64 KiB.
+    pub(crate) static real_mode_reads: u8;
     /// Calls the BIOS function of this vector with `bios_registers`. Interrupts are off before and after.
     pub(crate) fn bios_call(vector: u8);
 }
@@ -364,6 +367,19 @@ bios_return:
     pop rbp
     pop rbx
     ret
+
+.code16
+.globl real_mode_reads
+real_mode_reads:
+    rdtsc
+    mov ebx, eax
+1:  mov al, byte ptr [si]
+    dec cx
+    jnz 1b
+    rdtsc
+    sub eax, ebx
+    iret
+.code64
 
 .balign 16
 gdt:

@@ -28,6 +28,7 @@ pub(crate) fn bench(report: &mut Report) {
     measure(report, "vga-text-read", rounds, || {
         memory::read8(0xb_8000);
     });
+    measure_in_real_mode(report, "vga-text-read-real", rounds, 0xb800);
     measure(report, "vga-text-write", rounds, || memory::write8(0xb_8000, 0x20));
     cpu::enable_interrupts();
     bios::set_video_mode(0x13);
@@ -35,6 +36,7 @@ pub(crate) fn bench(report: &mut Report) {
     measure(report, "vga-graphics-read", rounds, || {
         memory::read8(0xa_0000);
     });
+    measure_in_real_mode(report, "vga-graphics-read-real", rounds, 0xa000);
     measure(report, "vga-graphics-write", rounds, || memory::write8(0xa_0000, 1));
     cpu::enable_interrupts();
     bios::set_video_mode(0x03);
@@ -55,14 +57,25 @@ pub(crate) fn bench(report: &mut Report) {
 
 /// Prints the median over batches of what one access takes.
 fn measure(report: &mut Report, name: &str, rounds: u64, mut access: impl FnMut()) {
-    let mut batches = [0; BATCHES];
-    for batch in &mut batches {
+    let batches = core::array::from_fn(|_| {
         let start = cpu::time_stamp();
         for _ in 0..rounds {
             access();
         }
-        *batch = cpu::time_stamp() - start;
-    }
+        cpu::time_stamp() - start
+    });
+    print_median(report, name, rounds, batches);
+}
+
+/// The same for reads of a byte in real mode, where firmware and boot loaders are: without page tables for Xen to walk.
+fn measure_in_real_mode(report: &mut Report, name: &str, rounds: u64, segment: u16) {
+    let count = u16::try_from(rounds).unwrap_or(u16::MAX);
+    let batches = core::array::from_fn(|_| u64::from(bios::reads(segment, count)));
+    cpu::disable_interrupts();
+    print_median(report, name, count.into(), batches);
+}
+
+fn print_median(report: &mut Report, name: &str, rounds: u64, mut batches: [u64; BATCHES]) {
     batches.sort_unstable();
     report.value(name, time::nanoseconds(batches[BATCHES / 2]) / rounds, "ns");
 }
