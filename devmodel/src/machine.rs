@@ -57,6 +57,36 @@ pub struct DiskConfig {
     pub model: String<40>,
 }
 
+/// A CD drive of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CdConfig {
+    /// The disc in it: what the host calls it, and its number of 512-byte sectors.
+    pub disc: Option<(DiskId, u64)>,
+    /// Serial number, printable ASCII.
+    pub serial: String<20>,
+    /// Model, printable ASCII.
+    pub model: String<40>,
+}
+
+/// What is in one of the places for IDE drives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DriveConfig {
+    /// A disk.
+    Disk(DiskConfig),
+    /// A CD drive.
+    Cd(CdConfig),
+}
+
+impl DriveConfig {
+    /// The host's disk behind it.
+    fn id(&self) -> Option<DiskId> {
+        match self {
+            Self::Disk(disk) => Some(disk.id),
+            Self::Cd(cd) => cd.disc.map(|(id, _)| id),
+        }
+    }
+}
+
 /// A graphics card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VgaConfig {
@@ -92,8 +122,8 @@ impl BootOrder {
 /// What a machine consists of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MachineConfig {
-    /// The disks: index is IDE channel × 2 + unit.
-    pub disks: [Option<DiskConfig>; DISKS],
+    /// The IDE drives: index is channel × 2 + unit.
+    pub drives: [Option<DriveConfig>; DISKS],
     /// Number of serial ports, 0 to 4.
     pub serial_ports: u8,
     /// The graphics card.
@@ -220,7 +250,7 @@ impl Machine {
             cmos: cmos(&config),
             fw_cfg: fw_cfg(&config),
             debug_port: DebugPort::default(),
-            ide: Piix3Ide::new(config.disks),
+            ide: Piix3Ide::new(config.drives),
             vga: config.vga.map(VgaCard::new),
             reset_ports: ResetPorts::default(),
             reported_routes: [None; 4],
@@ -845,8 +875,8 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
         }
     }
     let mut names: heapless::Vec<DiskId, DISKS> = heapless::Vec::new();
-    for disk in config.disks.iter().flatten() {
-        if names.contains(&disk.id) || names.push(disk.id).is_err() {
+    for id in config.drives.iter().flatten().filter_map(DriveConfig::id) {
+        if names.contains(&id) || names.push(id).is_err() {
             return Err(MachineError::DuplicateDisk);
         }
     }
@@ -857,8 +887,11 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
 const LOW_MEMORY_END: u64 = 0xf000_0000;
 
 fn cmos(config: &MachineConfig) -> Cmos {
-    let disk_sectors = |disk: &Option<DiskConfig>| disk.as_ref().map(|disk| disk.sectors);
-    let [a, b, c, d] = &config.disks;
+    let disk_sectors = |drive: &Option<DriveConfig>| match drive {
+        Some(DriveConfig::Disk(disk)) => Some(disk.sectors),
+        Some(DriveConfig::Cd(_)) | None => None,
+    };
+    let [a, b, c, d] = &config.drives;
     Cmos::new(&CmosConfig {
         memory_below_4g: config.ram_bytes.min(LOW_MEMORY_END),
         memory_above_4g: config.ram_bytes.saturating_sub(LOW_MEMORY_END),
@@ -871,10 +904,13 @@ fn cmos(config: &MachineConfig) -> Cmos {
 fn fw_cfg(config: &MachineConfig) -> FwCfg {
     let mut paths = Vec::new();
     for device in &config.boot_order.0 {
-        if *device == BootDevice::HardDisk {
-            let present = config.disks.iter().zip(0_u8..).filter(|(disk, _)| disk.is_some());
-            paths.extend(present.map(|(_, index)| fw_cfg::ide_path(index >> 1, index & 1)));
-        }
+        let is_meant = |drive: &Option<DriveConfig>| match device {
+            BootDevice::HardDisk => matches!(drive, Some(DriveConfig::Disk(_))),
+            BootDevice::Cdrom => matches!(drive, Some(DriveConfig::Cd(_))),
+            _ => false,
+        };
+        let present = config.drives.iter().zip(0_u8..).filter(|(drive, _)| is_meant(drive));
+        paths.extend(present.map(|(_, index)| fw_cfg::ide_path(index >> 1, index & 1)));
     }
     FwCfg::new(&FwCfgConfig {
         memory: config.ram_bytes,

@@ -5,19 +5,19 @@ use std::vec;
 
 const DISK: DiskId = DiskId(0);
 
-fn disk(id: u8, sectors: u64) -> DiskConfig {
-    DiskConfig {
+fn disk(id: u8, sectors: u64) -> DriveConfig {
+    DriveConfig::Disk(DiskConfig {
         id: DiskId(id),
         sectors,
         read_only: false,
         serial: String::try_from("QM00001").unwrap(),
         model: String::try_from("TEST DISK").unwrap(),
-    }
+    })
 }
 
 fn config() -> MachineConfig {
     MachineConfig {
-        disks: [Some(disk(0, 2048)), None, Some(disk(1, 1000)), Some(disk(2, 500))],
+        drives: [Some(disk(0, 2048)), None, Some(disk(1, 1000)), Some(disk(2, 500))],
         serial_ports: 2,
         vga: Some(VgaConfig { memory_bytes: 16 << 20, rom: vec![0x55, 0xaa, 0x4c] }),
         boot_order: BootOrder::parse("cda").unwrap(),
@@ -111,8 +111,8 @@ fn impossible_machines_are_refused() {
     assert_eq!(refused(MachineConfig { serial_ports: 5, ..config() }), MachineError::SerialPorts);
     assert_eq!(refused(MachineConfig { vga: vga(3 << 20, 0), ..config() }), MachineError::VideoMemory);
     assert_eq!(refused(MachineConfig { vga: vga(16 << 20, 0x1_0001), ..config() }), MachineError::VideoRom);
-    let disks = [Some(disk(0, 1)), Some(disk(0, 1)), None, None];
-    assert_eq!(refused(MachineConfig { disks, ..config() }), MachineError::DuplicateDisk);
+    let drives = [Some(disk(0, 1)), Some(disk(0, 1)), None, None];
+    assert_eq!(refused(MachineConfig { drives, ..config() }), MachineError::DuplicateDisk);
 }
 
 #[test]

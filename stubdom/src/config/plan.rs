@@ -38,7 +38,7 @@ pub struct MachinePlan {
     pub video: Option<VideoPlan>,
     /// The serial ports: at most 4, COM1 first.
     pub serials: Vec<SerialPlan>,
-    /// The IDE disks, by rising slot: at most 4.
+    /// The IDE drives, by rising slot: at most 4.
     pub disks: Vec<DiskPlan>,
 }
 
@@ -58,13 +58,15 @@ pub struct SerialPlan {
     pub console: u32,
 }
 
-/// An IDE disk.
+/// An IDE drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskPlan {
     /// 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave.
     pub slot: u8,
-    /// The virtual block device behind it: `device/vbd/<number>`.
-    pub vbd: u32,
+    /// Which kind of drive it is.
+    pub media: Media,
+    /// The virtual block device behind it: `device/vbd/<number>`. A CD drive without one is empty.
+    pub vbd: Option<u32>,
     /// The guest must not write to it.
     pub read_only: bool,
 }
@@ -151,7 +153,7 @@ impl Config {
         let plan = |disk: &super::Disk| {
             let refuse = |advice| Err(Refusal::argument(&disk.argument, Reason::NotSupported(advice)));
             let slot = match (disk.slot, disk.media, disk.cache) {
-                (_, Media::Cdrom, _) => return refuse(table::CDROM),
+                (Slot::Ide(slot), Media::Cdrom, _) => slot,
                 (Slot::Ahci(_), _, _) => return refuse(table::AHCI),
                 (Slot::Scsi(_), _, _) => return refuse(table::SCSI),
                 (_, _, Cache::Writethrough | Cache::Directsync | Cache::Unsafe) => {
@@ -159,8 +161,13 @@ impl Config {
                 }
                 (Slot::Ide(slot), Media::Disk, Cache::Writeback | Cache::None) => slot,
             };
+            let media = disk.media;
+            if media == Media::Cdrom && disk.image.is_none() {
+                // Its virtual block device has nothing behind it, and would never connect.
+                return Ok(DiskPlan { slot, media, vbd: None, read_only: true });
+            }
             let vbd = disk.find(vbds)?;
-            Ok(DiskPlan { slot, vbd: vbd.number, read_only: disk.read_only || vbd.read_only })
+            Ok(DiskPlan { slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
         };
         self.disks.iter().map(plan).collect()
     }
@@ -186,7 +193,7 @@ fn stored_disks(vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
         if disks.iter().any(|disk| disk.slot == slot) {
             return refuse("give hda and xvda (and so on) different letters in disk=[ ]");
         }
-        disks.push(DiskPlan { slot, vbd: vbd.number, read_only: vbd.read_only });
+        disks.push(DiskPlan { slot, media: Media::Disk, vbd: Some(vbd.number), read_only: vbd.read_only });
     }
     Ok(disks)
 }

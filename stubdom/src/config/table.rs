@@ -35,7 +35,8 @@ pub(super) enum Effect<P> {
 }
 use Effect::{Apply, Ignore, Refuse};
 
-pub(super) const CDROM: &str = "CD drives are not supported yet: leave the cdrom out of disk=[ ] in xl.cfg";
+pub(super) const CDROM: &str =
+    "CD drives need device_model_version=\"qemu-xen\", or leave the cdrom out of disk=[ ] in xl.cfg";
 pub(super) const NIC: &str = "emulated network cards are not supported yet: write type=vif in vif=[ ] of xl.cfg (the guest then needs Xen's network driver), or vif=[ ]";
 const USB: &str = "USB is not supported yet: set usb=0 and leave out usbdevice, usbversion and usbctrl in xl.cfg";
 const SOUND: &str = "sound cards are not supported: leave out soundhw in xl.cfg";
@@ -139,7 +140,7 @@ pub(super) const DEVICES: &[DeviceLine] = &[
     device("cirrus-vga",          Refuse(Draft::video_cirrus, STDVGA)),
     device("qxl-vga",             Refuse(Draft::video_qxl, STDVGA)),
     device("ide-hd",              Refuse(Draft::ahci_disk, AHCI)),
-    device("ide-cd",              Refuse(Draft::ide_cdrom, CDROM)),
+    device("ide-cd",              Apply(Draft::ide_cdrom)),
     device("scsi-hd",             Refuse(Draft::scsi_disk, SCSI)),
     device("ahci",                Refuse(Draft::other, AHCI)),
     device("lsi53c895a",          Refuse(Draft::other, SCSI)),

@@ -116,7 +116,7 @@ fn the_captured_qemu_xen_store_is_refused_at_its_first_unsupported_argument() {
         "device-model argument \"-device cirrus-vga,vgamem_mb=8\" is not supported: set vga=\"stdvga\" in xl.cfg"
     );
     let refused: Vec<_> = config.refused.iter().map(ToString::to_string).collect();
-    assert_eq!(refused.len(), 5, "{refused:#?}");
+    assert_eq!(refused.len(), 4, "{refused:#?}");
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
             video: Some(VideoPlan { memory_mib: 16 }),
             serials: vec![SerialPlan { port: 0, console: 3 }, SerialPlan { port: 1, console: 4 }],
             disks: vec![
-                DiskPlan { slot: 0, vbd: 768, read_only: false },
-                DiskPlan { slot: 1, vbd: 51728, read_only: true }
+                DiskPlan { slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
+                DiskPlan { slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
             ],
         })
     );
@@ -184,9 +184,9 @@ fn a_traditional_guest_takes_its_disks_from_the_store() {
     assert_eq!(
         plan.disks,
         [
-            DiskPlan { slot: 0, vbd: 51712, read_only: false },
-            DiskPlan { slot: 1, vbd: 832, read_only: true },
-            DiskPlan { slot: 3, vbd: 5696, read_only: false },
+            DiskPlan { slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
+            DiskPlan { slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
+            DiskPlan { slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
         ]
     );
     assert_eq!(plan.vcpus, Vcpus { online: 3, max: 4 });
@@ -198,6 +198,20 @@ fn a_traditional_guest_takes_its_disks_from_the_store() {
     assert!(line(config.plan(&[vbd(1)])).contains("device/vbd/1"));
     let cdrom = Vbd { media: Media::Cdrom, ..vbd(5632) };
     assert!(line(config.plan(&[cdrom])).contains("\"device/vbd/5632\" is not supported: CD drives"));
+}
+
+#[test]
+fn a_cd_drive_has_the_disc_that_its_drive_names_or_none() {
+    let device = "ide-cd,id=ide-5632,drive=ide-5632,bus=ide.1,unit=0";
+    let disc = "if=none,readonly=on,id=ide-5632,file=/dev/xvdc,format=host_device";
+    let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
+    for (drive, expected) in [(disc, Some(5632)), ("if=none,readonly=on,id=ide-5632", None)] {
+        let plan = qemu_xen(&["-drive", drive, "-device", device]).unwrap().plan(&[cdrom]).unwrap();
+        assert_eq!(plan.disks, [DiskPlan { slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]);
+    }
+    let config = qemu_xen(&["-drive", disc, "-device", device]).unwrap();
+    assert!(line(config.plan(&[])).contains("no such disk in device/vbd"));
+    assert!(line(config.plan(&[vbd(5632)])).contains("device-type"));
 }
 
 // Every form of every argument.
@@ -226,7 +240,6 @@ fn every_argument_that_says_nothing_to_a_stub_domain_is_ignored() {
 fn every_refused_argument_is_named_with_advice() {
     let scsi = "file=/dev/xvda,id=scsi0-hd0,format=host_device,if=none,readonly=off,cache=writeback";
     let ahci = "file=/dev/xvda,if=none,id=ahcidisk-0,format=host_device,cache=writeback";
-    let empty = "if=none,readonly=on,id=ide-5632";
     let colo = "if=ide,index=0,media=disk,cache=writeback,driver=quorum,id=e,children.0.file.filename=/dev/xvda,\
                 children.0.driver=host_device,read-pattern=fifo,vote-threshold=1";
     let cases: &[(&[&str], &str)] = &[
@@ -236,7 +249,6 @@ fn every_refused_argument_is_named_with_advice() {
         (&["-device", "VGA,vgamem_mb=12"], "videoram=16"),
         (&["-device", "rtl8139,id=nic0,netdev=net0,mac=00:16:3e:11:22:33"], "type=vif"),
         (&["-device", "some-card,id=nic1,netdev=net1,mac=00:16:3e:11:22:33"], "type=vif"),
-        (&["-drive", empty, "-device", "ide-cd,id=ide-5632,drive=ide-5632,bus=ide.1,unit=0"], "CD drives"),
         (&["-device", "lsi53c895a"], "SCSI"),
         (&["-drive", scsi, "-device", "scsi-hd,drive=scsi0-hd0,scsi-id=0"], "SCSI"),
         (&["-device", "ahci,id=ahci0"], "hdtype"),

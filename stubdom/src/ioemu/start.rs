@@ -10,7 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use devmodel::host::DiskId;
-use devmodel::machine::{DISKS, DiskConfig, Machine, MachineConfig, VgaConfig};
+use devmodel::machine::{CdConfig, DISKS, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
 use log::{info, warn};
 use minios::DomId;
 use minios::exec::{self, Either, Spawner};
@@ -24,7 +24,7 @@ use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, Contract, DiskPlan, MachinePlan, Vbd};
+use stubdom::config::{Config, Contract, DiskPlan, MachinePlan, Media, Vbd};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
@@ -244,13 +244,15 @@ async fn read_vbds(store: &Xenstore, names: Vec<String>) -> Result<Vec<Vbd>, Fai
 }
 
 fn describe(plan: &MachinePlan) {
+    let cds = plan.disks.iter().filter(|disk| disk.media == Media::Cdrom).count();
     info!(
-        "guest {} ({}): {} of {} vCPUs, {} disks, {} serial ports, {}",
+        "guest {} ({}): {} of {} vCPUs, {} disks,{} {} serial ports, {}",
         plan.guest,
         plan.name.as_deref().unwrap_or("no name"),
         plan.vcpus.online,
         plan.vcpus.max,
-        plan.disks.len(),
+        plan.disks.len() - cds,
+        if cds > 0 { format!(" {cds} CD drives,") } else { String::new() },
         plan.serials.len(),
         match &plan.video {
             Some(video) => format!("standard VGA with {} MiB", video.memory_mib),
@@ -277,12 +279,12 @@ async fn connect(
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let framebuffers = framebuffers.await?;
-    check_memory(plan.disks.len(), !framebuffers.is_empty())?;
+    check_memory(plan.disks.iter().filter_map(|disk| disk.vbd).count(), !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();
-    for disk in &plan.disks {
-        let path = format!("device/vbd/{}", disk.vbd);
+    for number in plan.disks.iter().filter_map(|disk| disk.vbd) {
+        let path = format!("device/vbd/{number}");
         let options = block::Options { buffer_len: BUFFER_LEN, transfers: 1, patience: PATIENCE };
         let front = Block::new(platform.clone(), store, &path, options)?;
         spawner.spawn(front.clone().run());
@@ -389,14 +391,17 @@ fn machine_config(
     ram_bytes: u64,
     uuid: [u8; 16],
 ) -> Result<MachineConfig, Failure> {
-    let mut disks: [Option<DiskConfig>; DISKS] = Default::default();
-    for ((disk, block), id) in plan.disks.iter().zip(blocks).zip(0..) {
-        if let Some(slot) = disks.get_mut(usize::from(disk.slot)) {
-            *slot = Some(disk_config(disk, block, DiskId(id))?);
+    let mut drives: [Option<DriveConfig>; DISKS] = Default::default();
+    // Those that have a block frontend have one each, in the same order.
+    let mut blocks = blocks.iter().zip((0..).map(DiskId));
+    for disk in &plan.disks {
+        let connected = disk.vbd.and_then(|_| blocks.next());
+        if let Some(slot) = drives.get_mut(usize::from(disk.slot)) {
+            *slot = Some(drive_config(disk, connected)?);
         }
     }
     Ok(MachineConfig {
-        disks,
+        drives,
         serial_ports: u8::try_from(plan.serials.len()).unwrap_or(u8::MAX),
         vga: plan
             .video
@@ -412,8 +417,21 @@ fn machine_config(
     })
 }
 
-fn disk_config(disk: &DiskPlan, block: &Block<Domain>, id: DiskId) -> Result<DiskConfig, Failure> {
+/// A drive, on the frontend that it has.
+fn drive_config(disk: &DiskPlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
+    // QEMU numbers and names its drives the same way.
+    let mut serial = heapless::String::new();
+    let mut model = heapless::String::new();
+    let _ = core::fmt::write(&mut serial, format_args!("QM{:05}", disk.slot + 1));
+    let kind = if disk.media == Media::Cdrom { "DVD-ROM" } else { "HARDDISK" };
+    let _ = core::fmt::write(&mut model, format_args!("QEMU {kind}"));
+    let Some((block, id)) = connected else {
+        return Ok(DriveConfig::Cd(CdConfig { disc: None, serial, model }));
+    };
     let info = block.info();
+    if disk.media == Media::Cdrom {
+        return Ok(DriveConfig::Cd(CdConfig { disc: Some((id, info.sectors)), serial, model }));
+    }
     if info.sector_size != 512 {
         return Err(Failure(format!(
             "{}: the backend's sectors have {} bytes; an IDE disk needs 512",
@@ -421,10 +439,6 @@ fn disk_config(disk: &DiskPlan, block: &Block<Domain>, id: DiskId) -> Result<Dis
             info.sector_size
         )));
     }
-    // QEMU numbers its disks the same way.
-    let mut serial = heapless::String::new();
-    let mut model = heapless::String::new();
-    let _ = core::fmt::write(&mut serial, format_args!("QM{:05}", disk.slot + 1));
-    let _ = core::fmt::write(&mut model, format_args!("QEMU HARDDISK"));
-    Ok(DiskConfig { id, sectors: info.sectors, read_only: disk.read_only || info.read_only, serial, model })
+    let read_only = disk.read_only || info.read_only;
+    Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model }))
 }

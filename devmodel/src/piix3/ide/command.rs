@@ -1,4 +1,4 @@
-//! The commands of an ATA disk: from the byte in the command register to what it means.
+//! The commands of ATA drives: from the byte in the command register to what it means.
 //!
 //! Source: ATA/ATAPI-6, chapter 8, and ATA-3 for the opcodes that it dropped.
 
@@ -17,7 +17,7 @@ pub(super) enum Transport {
     Verify,
 }
 
-/// A command of an ATA disk.
+/// A command of an ATA drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     /// RECALIBRATE and SEEK: succeeds if the address exists.
@@ -48,9 +48,10 @@ pub(super) enum Command {
     FlushCache,
     IdentifyDevice,
     SetFeatures,
-    /// IDENTIFY PACKET DEVICE, DEVICE RESET and PACKET, by which drivers find out that a disk is no CD drive.
-    PacketFeatureSet,
-    /// Everything else, NOP among it: ends with ABRT.
+    /// A disk aborts this one and the next, by which drivers find out that it is no CD drive.
+    Packet,
+    IdentifyPacketDevice,
+    /// Everything else, NOP among it: ends with ABRT. DEVICE RESET, which CD drives obey, is no command like others.
     Unknown,
 }
 
@@ -96,7 +97,8 @@ impl Command {
             0xe7 | 0xea => Self::FlushCache,
             0xec => Self::IdentifyDevice,
             0xef => Self::SetFeatures,
-            0x08 | 0xa0 | 0xa1 => Self::PacketFeatureSet,
+            0xa0 => Self::Packet,
+            0xa1 => Self::IdentifyPacketDevice,
             _ => Self::Unknown,
         }
     }

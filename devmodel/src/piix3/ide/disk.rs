@@ -286,7 +286,7 @@ impl AtaDisk {
                 self.give(&data, wiring);
             }
             Command::SetFeatures => self.set_features(wiring),
-            Command::ExecuteDeviceDiagnostic | Command::PacketFeatureSet | Command::Unknown => {
+            Command::ExecuteDeviceDiagnostic | Command::Packet | Command::IdentifyPacketDevice | Command::Unknown => {
                 self.fail(registers, ERROR_ABORTED);
             }
         }

@@ -1,4 +1,4 @@
-//! What an ATA disk says about itself: the data of IDENTIFY DEVICE and of the SMART commands.
+//! What drives say about themselves: the data of IDENTIFY DEVICE, IDENTIFY PACKET DEVICE and of the SMART commands.
 //!
 //! Source: ATA/ATAPI-6, sections 8.15 (IDENTIFY DEVICE) and 8.41 (SMART); ATA-3 for the SMART attribute tables.
 
@@ -67,10 +67,7 @@ impl Identity<'_> {
         let multiple = u16::from(self.multiple);
         words.set(59, if multiple == 0 { 0 } else { 0x0100 | multiple });
         words.double(60, u32::try_from(self.sectors).unwrap_or(u32::MAX).min(0x0fff_ffff));
-        let (multiword, ultra) = match self.mode {
-            TransferMode::Multiword(mode) => (0x0100 << mode, 0),
-            TransferMode::Ultra(mode) => (0, 0x0100 << mode),
-        };
+        let (multiword, ultra) = self.mode.words();
         words.set(63, 0x0007 | multiword);
         // PIO modes 3 and 4, and the cycle times in nanoseconds.
         words.set(64, 3);
@@ -91,21 +88,63 @@ impl Identity<'_> {
         words.set(86, 1 << 13 | 1 << 12 | 1 << 10);
         words.set(87, 1 << 14 | 1 << 6 | 1 << 1 | 1);
         words.set(88, 0x003f | ultra);
-        words.set(93, self.reset_result());
+        words.set(93, reset_result(self.unit, self.alone));
         let [low, high] = [self.sectors & 0xffff_ffff, self.sectors >> 32 & 0xffff];
         words.double(100, u32::try_from(low).unwrap_or(0));
         words.double(102, u32::try_from(high).unwrap_or(0));
         words.0[510] = 0xa5;
         with_checksum(words.0)
     }
+}
 
-    /// Word 93, hardware reset result: an 80-conductor cable; jumpers say which drive it is; it passed diagnostics.
-    fn reset_result(&self) -> u16 {
-        let valid = 1 << 14 | 1 << 13;
-        match (self.unit, self.alone) {
-            (0, false) => valid | 1 << 3 | 1 << 1 | 1,
-            (0, true) => valid | 1 << 6 | 1 << 3 | 1 << 1 | 1,
-            _ => valid | 1 << 11 | 1 << 9 | 1 << 8,
+/// Word 93, hardware reset result: an 80-conductor cable; jumpers say which drive it is; it passed diagnostics.
+const fn reset_result(unit: u8, alone: bool) -> u16 {
+    let valid = 1 << 14 | 1 << 13;
+    match (unit, alone) {
+        (0, false) => valid | 1 << 3 | 1 << 1 | 1,
+        (0, true) => valid | 1 << 6 | 1 << 3 | 1 << 1 | 1,
+        _ => valid | 1 << 11 | 1 << 9 | 1 << 8,
+    }
+}
+
+/// The 256 words of IDENTIFY PACKET DEVICE (8.16) of a CD drive.
+pub(super) fn packet_device(serial: &str, model: &str, mode: TransferMode, unit: u8, alone: bool) -> Sector {
+    let mut words = Words([0; 512]);
+    // ATAPI, CD-ROM, removable, DRQ within 50 us, packets of 12 bytes.
+    words.set(0, 2 << 14 | 5 << 8 | 1 << 7 | 2 << 5);
+    words.text(10, 20, serial);
+    words.text(23, 8, "1.0");
+    words.text(27, 40, model);
+    // IORDY, LBA, DMA.
+    words.set(49, 1 << 11 | 1 << 9 | 1 << 8);
+    words.set(53, 6);
+    let (multiword, ultra) = mode.words();
+    words.set(63, 0x0007 | multiword);
+    words.set(64, 3);
+    for word in 65..=68 {
+        words.set(word, 120);
+    }
+    // ATA-4 to ATA/ATAPI-6.
+    words.set(80, 0x0070);
+    // NOP, DEVICE RESET, PACKET.
+    let features = 1 << 14 | 1 << 9 | 1 << 4;
+    words.set(82, features);
+    words.set(83, 1 << 14);
+    words.set(84, 1 << 14);
+    words.set(85, features);
+    words.set(87, 1 << 14);
+    words.set(88, 0x003f | ultra);
+    words.set(93, reset_result(unit, alone));
+    words.0[510] = 0xa5;
+    with_checksum(words.0)
+}
+
+impl TransferMode {
+    /// The bits for the selected mode in words 63 and 88.
+    const fn words(self) -> (u16, u16) {
+        match self {
+            Self::Multiword(mode) => (0x0100 << mode, 0),
+            Self::Ultra(mode) => (0, 0x0100 << mode),
         }
     }
 }

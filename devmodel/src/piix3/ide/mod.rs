@@ -9,25 +9,31 @@
 //!
 //! Source: Intel 82371FB/82371SB data sheet, section 2.4; ATA/ATAPI-6, chapters 7 (registers) and 9.11 (diagnostics).
 //! Not modelled: IDETIM (its bits are storage: the ports are decoded always, timings are what they are), native mode,
-//! ATAPI drives, overlapped and queued commands.
+//! overlapped and queued commands.
 //! Quirk: an 8-bit access to the data register moves a whole word, as on a real one.
 //! Invariant: `line` is what the channel's interrupt line was after the last access.
 
 mod bus_master;
+mod cd;
+#[cfg(test)]
+mod cd_tests;
 mod command;
 mod disk;
+mod drive;
 mod identify;
+mod packet;
 mod registers;
 #[cfg(test)]
 mod tests;
 
 use crate::access::Width;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Level, Unmapped, Unplug};
-use crate::machine::DiskConfig;
+use crate::machine::DriveConfig;
 use crate::pci::config::{ConfigSpace, Identity, Region};
 use bus_master::{BusMaster, Effect};
 use command::Command;
-use disk::{AtaDisk, Wiring};
+use disk::Wiring;
+use drive::Drive;
 use registers::Registers;
 
 /// Device control: nIEN, the interrupt line is let go.
@@ -36,6 +42,8 @@ const CONTROL_NO_INTERRUPT: u8 = 1 << 1;
 const CONTROL_RESET: u8 = 1 << 2;
 /// Device control: HOB, the deeper bytes of registers are read.
 const CONTROL_HIGH_ORDER: u8 = 1 << 7;
+/// The opcode of DEVICE RESET (ATA/ATAPI-6, 8.7).
+const DEVICE_RESET: u8 = 0x08;
 /// Status while a drive is held in reset.
 const STATUS_BUSY: u8 = 1 << 7;
 
@@ -66,13 +74,13 @@ struct Channel {
 #[derive(Clone, Debug)]
 struct Unit {
     registers: Registers,
-    drive: Option<AtaDisk>,
+    drive: Option<Drive>,
 }
 
 impl Piix3Ide {
-    /// A controller with these disks: index is channel × 2 + unit.
+    /// A controller with these drives: index is channel × 2 + unit.
     #[must_use]
-    pub fn new(disks: [Option<DiskConfig>; 4]) -> Self {
+    pub fn new(drives: [Option<DriveConfig>; 4]) -> Self {
         let config = ConfigSpace::new(Identity {
             vendor: 0x8086,
             device: 0x7010,
@@ -85,7 +93,7 @@ impl Piix3Ide {
         .with_region(BUS_MASTER_REGION, Region::Ports { size: 16 })
         // IDETIM of both channels, and SIDETIM.
         .with_registers(0x40, &[0; 5], &[0xff; 5]);
-        let [a, b, c, d] = disks;
+        let [a, b, c, d] = drives;
         let mut ide = Self { config, channels: [Channel::new([a, b]), Channel::new([c, d])] };
         ide.reset();
         ide
@@ -179,9 +187,9 @@ impl Piix3Ide {
     ) -> Result<usize, Unmapped> {
         let (channel, masters_bus) = self.channel(channel);
         let mut done = 0_usize;
-        while let Some((id, offset, available)) = channel.data(false).filter(|_| done < len) {
+        while let Some((drive, offset, available)) = channel.data(false).filter(|_| done < len) {
             let piece = available.min(len.saturating_sub(done));
-            host.disk_buffer_to_guest(id, offset, at(to, done), piece)?;
+            drive.data_to_guest(host, offset, at(to, done), piece)?;
             channel.data_moved(host, masters_bus, piece);
             done = done.saturating_add(piece);
         }
@@ -198,9 +206,9 @@ impl Piix3Ide {
     ) -> Result<usize, Unmapped> {
         let (channel, masters_bus) = self.channel(channel);
         let mut done = 0_usize;
-        while let Some((id, offset, available)) = channel.data(true).filter(|_| done < len) {
+        while let Some((drive, offset, available)) = channel.data(true).filter(|_| done < len) {
             let piece = available.min(len.saturating_sub(done));
-            host.disk_buffer_from_guest(id, offset, at(from, done), piece)?;
+            drive.data_from_guest(host, offset, at(from, done), piece)?;
             channel.data_moved(host, masters_bus, piece);
             done = done.saturating_add(piece);
         }
@@ -213,7 +221,7 @@ impl Piix3Ide {
         for channel in &mut self.channels {
             let Channel { units, bus_master, .. } = channel;
             for Unit { registers, drive } in units {
-                if let Some(drive) = drive.as_mut().filter(|drive| drive.id() == disk) {
+                if let Some(drive) = drive.as_mut().filter(|drive| drive.id() == Some(disk)) {
                     drive.complete(result, &mut Wiring { registers, bus_master, masters_bus, host });
                 }
             }
@@ -221,7 +229,7 @@ impl Piix3Ide {
         }
     }
 
-    /// Takes drives away, for good.
+    /// Takes disks away, for good. CD drives stay.
     pub fn unplug(&mut self, what: Unplug) {
         let kept = match what {
             Unplug::IdeDisks => 0,
@@ -229,8 +237,10 @@ impl Piix3Ide {
             Unplug::Nics => return,
         };
         for unit in self.channels.iter_mut().flat_map(|channel| &mut channel.units).skip(kept) {
-            unit.drive = None;
-            unit.reset_registers();
+            if !matches!(unit.drive, Some(Drive::Cd(_))) {
+                unit.drive = None;
+                unit.reset_registers();
+            }
         }
         for channel in &mut self.channels {
             channel.settle();
@@ -252,11 +262,11 @@ impl Piix3Ide {
 }
 
 impl Channel {
-    fn new([first, second]: [Option<DiskConfig>; 2]) -> Self {
+    fn new([first, second]: [Option<DriveConfig>; 2]) -> Self {
         let alone = first.is_none() || second.is_none();
-        let unit = |disk: Option<DiskConfig>, number| Unit {
+        let unit = |drive: Option<DriveConfig>, number| Unit {
             registers: Registers::default(),
-            drive: disk.map(|disk| AtaDisk::new(disk, number, alone)),
+            drive: drive.map(|drive| Drive::new(drive, number, alone)),
         };
         Self {
             units: [unit(first, 0), unit(second, 1)],
@@ -305,7 +315,7 @@ impl Channel {
 
     /// Brings the interrupt line in line with the drives, and latches a rising edge in the bus master.
     fn settle(&mut self) {
-        let asked = self.selected().drive.as_ref().is_some_and(AtaDisk::interrupt);
+        let asked = self.selected().drive.as_ref().is_some_and(Drive::interrupt);
         let line = asked && self.control & CONTROL_NO_INTERRUPT == 0;
         if line && !self.line {
             self.bus_master.latch_interrupt();
@@ -329,9 +339,12 @@ impl Channel {
 
     /// Writes a register other than data.
     fn write_register<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, offset: u16, value: u8) {
-        let occupied = self.selected().drive.as_ref().is_some_and(AtaDisk::is_occupied);
+        let occupied = self.selected().drive.as_ref().is_some_and(Drive::is_occupied);
         // A write to the command block brings the shallower bytes back into view.
         self.control &= !CONTROL_HIGH_ORDER;
+        if offset == COMMAND_REGISTER && value == DEVICE_RESET && self.reset_cd() {
+            return self.settle();
+        }
         if occupied || self.control & CONTROL_RESET != 0 {
             return;
         }
@@ -364,6 +377,15 @@ impl Channel {
         if let [Unit { drive: Some(drive), .. }, _] = &mut self.units {
             drive.raise_interrupt();
         }
+    }
+
+    /// DEVICE RESET, which CD drives obey even while they work on a command. `false`: it is a disk, or nothing.
+    fn reset_cd(&mut self) -> bool {
+        let unit = self.selected_mut();
+        let Some(drive @ Drive::Cd(_)) = &mut unit.drive else { return false };
+        drive.software_reset();
+        unit.reset_registers();
+        true
     }
 
     /// What a software reset does to the drives.
@@ -410,14 +432,14 @@ impl Channel {
         self.settle();
     }
 
-    /// Disk, offset in its transfer buffer, and number of bytes that the data register moves now.
-    fn data(&self, to_disk: bool) -> Option<(DiskId, usize, usize)> {
+    /// The drive, and offset and number of the bytes that its data register moves now.
+    fn data(&mut self, to_drive: bool) -> Option<(&mut Drive, usize, usize)> {
         if self.control & CONTROL_RESET != 0 {
             return None;
         }
-        let drive = self.selected().drive.as_ref()?;
-        let (offset, len) = drive.data(to_disk)?;
-        Some((drive.id(), offset, len))
+        let drive = self.selected_mut().drive.as_mut()?;
+        let (offset, len) = drive.data(to_drive)?;
+        Some((drive, offset, len))
     }
 
     fn data_moved<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, len: usize) {
@@ -434,8 +456,8 @@ impl Channel {
         let mut value = [0; 4];
         let [first, second] = value.split_at_mut(2).into();
         for half in [Some(first), (width == Width::Dword).then_some(second)].into_iter().flatten() {
-            if let Some((disk, offset, _)) = self.data(false) {
-                host.disk_buffer_read(disk, offset, half);
+            if let Some((drive, offset, _)) = self.data(false) {
+                drive.read_data(host, offset, half);
                 self.data_moved(host, masters_bus, half.len());
             }
         }
@@ -446,8 +468,8 @@ impl Channel {
     fn write_data<H: DiskHost + GuestMemory>(&mut self, host: &mut H, masters_bus: bool, width: Width, value: u32) {
         let words = if width == Width::Dword { 2 } else { 1 };
         for half in value.to_le_bytes().chunks_exact(2).take(words) {
-            if let Some((disk, offset, _)) = self.data(true) {
-                host.disk_buffer_write(disk, offset, half);
+            if let Some((drive, offset, _)) = self.data(true) {
+                drive.write_data(host, offset, half);
                 self.data_moved(host, masters_bus, half.len());
             }
         }
@@ -457,10 +479,8 @@ impl Channel {
 impl Unit {
     /// The registers after a reset. Where there is no drive they say so.
     fn reset_registers(&mut self) {
-        match self.drive {
-            Some(_) => self.registers.set_signature(0x00, 0x00),
-            None => self.registers.set_signature(0xff, 0xff),
-        }
+        let (mid, high) = self.drive.as_ref().map_or((0xff, 0xff), Drive::signature);
+        self.registers.set_signature(mid, high);
     }
 }
 

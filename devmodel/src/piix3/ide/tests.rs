@@ -1,6 +1,7 @@
 use super::*;
 use crate::fake_host::{BUFFER_LEN, FakeHost, sector_pattern};
 use crate::host::DiskOp;
+use crate::machine::DiskConfig;
 use heapless::String;
 use std::vec;
 use std::vec::Vec;
@@ -38,7 +39,7 @@ impl Bench {
     fn with(config: DiskConfig) -> Self {
         let mut host = FakeHost::new(1 << 20);
         host.add_disk(DISK, SECTORS);
-        let mut ide = Piix3Ide::new([Some(config), None, None, None]);
+        let mut ide = Piix3Ide::new([Some(DriveConfig::Disk(config)), None, None, None]);
         ide.config.write(4, Width::Word, 5);
         Self { ide, host }
     }
