@@ -214,7 +214,9 @@ impl Guest {
 
     /// What `xl list` says: its state in letters, or nothing when the guest is gone.
     pub fn state(&self) -> Result<Option<String>> {
-        let output = self.agent.exec(&format!("xl list {}", self.name))?;
+        // Now and then an xl waits for its own thread for ever, on a machine as slow as an emulated one: it is asked again.
+        let list = format!("timeout 20 xl list {}", self.name);
+        let output = self.agent.exec(&format!("{list}; status=$?; [ $status -ne 124 ] || {list}"))?;
         let line = output.stdout.lines().nth(1);
         Ok(line.and_then(|line| line.split_whitespace().nth(4)).map(str::to_owned))
     }

@@ -6,6 +6,7 @@ mod display;
 mod guest_memory;
 mod host;
 mod io;
+mod orphans;
 mod phase;
 mod run;
 mod start;

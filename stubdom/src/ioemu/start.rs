@@ -30,6 +30,7 @@ use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
 use super::guest_memory::GuestMemoryCache;
 use super::host::{Serial, World};
+use super::orphans;
 use super::phase::Phases;
 use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
@@ -118,7 +119,9 @@ pub(super) async fn start(
     describe(&plan);
     phases.done("configuration");
 
+    let orphans = spawner.spawn(orphans::take_away(store.clone(), identity.guest));
     let Peers { blocks, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
+    orphans.await;
     phases.done("backends");
 
     let clock_offset = match contract {
