@@ -201,10 +201,10 @@ pub fn run(plan: &Plan, cases: &[&Case]) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Why a failed case gets a second chance. One guest in some hundreds dies of this, on any device model: it was found
-/// executing the data that lies exactly one page below its code.
-const SLIP: &str = "A guest had a triple fault. The TCG of QEMU 7.2, which computes instruction pointers relative to \
-                    pages, is now and then off by one: so this case is tried once more.";
+/// Why a failed case gets a second chance. About one guest in a hundred dies of this: it was found executing the data that
+/// lies exactly one page below its code, and with Xen's own registers in its control block.
+const SLIP: &str = "A guest had a triple fault. The emulator under Xen, QEMU 7.2 without KVM, now and then enters or \
+                    leaves a guest with wrong registers: so this case is tried once more.";
 
 /// How a case ended.
 struct Ended {
