@@ -39,8 +39,8 @@ use crate::xen_platform::{self, XenPlatform};
 use alloc::vec::Vec;
 use heapless::String;
 
-/// Number of disks: two IDE channels with two drives each.
-pub const DISKS: usize = 4;
+/// Places for IDE drives: two channels with two each.
+pub const DRIVES: usize = 4;
 
 /// A disk of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +123,7 @@ impl BootOrder {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MachineConfig {
     /// The IDE drives: index is channel × 2 + unit.
-    pub drives: [Option<DriveConfig>; DISKS],
+    pub drives: [Option<DriveConfig>; DRIVES],
     /// Number of serial ports, 0 to 4.
     pub serial_ports: u8,
     /// The graphics card.
@@ -874,7 +874,7 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
             return Err(MachineError::VideoRom);
         }
     }
-    let mut names: heapless::Vec<DiskId, DISKS> = heapless::Vec::new();
+    let mut names: heapless::Vec<DiskId, DRIVES> = heapless::Vec::new();
     for id in config.drives.iter().flatten().filter_map(DriveConfig::id) {
         if names.contains(&id) || names.push(id).is_err() {
             return Err(MachineError::DuplicateDisk);

@@ -29,10 +29,11 @@ pub const STUBDOM_LINES: &[(&str, &str)] = &[
     ("stubdomain_memory", "16"),
 ];
 
-/// Has a newer QEMU serve the screens of stub domains, which it does when it is asked to; Xen 4.17 comes with one that
-/// always does.
-const ASK_FOR_SCREENS: &str =
-    "screen=; [ -d /usr/lib/xen-4.17 ] || screen='device_model_args_pv=[\"-vga\",\"xenfb\"]';";
+/// Succeeds in dom0 where its QEMU is newer than 9.0. It serves a framebuffer only when it is asked to, and shows it only
+/// when it is told so again ([`Viewer::choose_first_console`]); Xen 4.17 comes with one that always does.
+pub const HAS_NEWER_QEMU: &str = "[ ! -d /usr/lib/xen-4.17 ]";
+/// What asks it to: a line of xl.cfg.
+pub const SERVE_FRAMEBUFFER: &str = "device_model_args_pv=[\"-vga\",\"xenfb\"]";
 
 /// What emulates the PC around a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -160,8 +161,9 @@ impl Guest {
     pub fn create_from_text(agent: Agent, name: &str, display: u16, text: &str) -> Result<Self> {
         let file = format!("{FOLDER}/{name}.cfg");
         agent.put(&file, text.as_bytes())?;
-        let screen = if text.contains("device_model_args_pv") { "" } else { ASK_FOR_SCREENS };
-        agent.check(&format!("{screen} xl create -p {file} $screen"))?;
+        // Who writes an own xl.cfg may have asked already.
+        let line = if text.contains("device_model_args_pv") { "" } else { SERVE_FRAMEBUFFER };
+        agent.check(&format!("line=; ! {HAS_NEWER_QEMU} || line='{line}'; xl create -p {file} $line"))?;
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
         let serial = Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)?;
         let guest = Self { agent, name: name.to_owned(), display, serial };
@@ -173,7 +175,7 @@ impl Guest {
     /// there are when it starts, and that of a vfb comes later. Without this it says "This VM has no graphic display device".
     fn choose_screen(&self) -> Result<()> {
         let screens = format!("/local/domain/0/backend/vfb/$(xl domid {}-dm)", self.name);
-        let has_to = format!("[ ! -d /usr/lib/xen-4.17 ] && xenstore-exists {screens} 2>/dev/null");
+        let has_to = format!("{HAS_NEWER_QEMU} && xenstore-exists {screens} 2>/dev/null");
         if self.agent.exec(&has_to)?.success() {
             self.viewer()?.choose_first_console()?;
         }

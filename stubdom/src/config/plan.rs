@@ -39,7 +39,7 @@ pub struct MachinePlan {
     /// The serial ports: at most 4, COM1 first.
     pub serials: Vec<SerialPlan>,
     /// The IDE drives, by rising slot: at most 4.
-    pub disks: Vec<DiskPlan>,
+    pub drives: Vec<DrivePlan>,
 }
 
 /// The standard VGA card.
@@ -60,7 +60,7 @@ pub struct SerialPlan {
 
 /// An IDE drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskPlan {
+pub struct DrivePlan {
     /// 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave.
     pub slot: u8,
     /// Which kind of drive it is.
@@ -80,11 +80,11 @@ impl Config {
         if let Some(refusal) = self.refused.first() {
             return Err(refusal.clone());
         }
-        let mut disks = match self.contract {
-            Contract::QemuXen => self.named_disks(vbds)?,
-            Contract::Traditional => stored_disks(vbds)?,
+        let mut drives = match self.contract {
+            Contract::QemuXen => self.named_drives(vbds)?,
+            Contract::Traditional => stored_drives(vbds)?,
         };
-        disks.sort_by_key(|disk| disk.slot);
+        drives.sort_by_key(|drive| drive.slot);
         Ok(MachinePlan {
             guest: self.guest,
             name: self.name.clone(),
@@ -95,7 +95,7 @@ impl Config {
             boot: self.boot.clone(),
             video: self.planned_video()?,
             serials: self.planned_serials()?,
-            disks,
+            drives,
         })
     }
 
@@ -149,7 +149,7 @@ impl Config {
     }
 
     /// qemu-xen: the drives that the arguments name.
-    fn named_disks(&self, vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
+    fn named_drives(&self, vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
         let plan = |disk: &super::Disk| {
             let refuse = |advice| Err(Refusal::argument(&disk.argument, Reason::NotSupported(advice)));
             let slot = match (disk.slot, disk.media, disk.cache) {
@@ -164,10 +164,10 @@ impl Config {
             let media = disk.media;
             if media == Media::Cdrom && disk.image.is_none() {
                 // Its virtual block device has nothing behind it, and would never connect.
-                return Ok(DiskPlan { slot, media, vbd: None, read_only: true });
+                return Ok(DrivePlan { slot, media, vbd: None, read_only: true });
             }
             let vbd = disk.find(vbds)?;
-            Ok(DiskPlan { slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
+            Ok(DrivePlan { slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
         };
         self.disks.iter().map(plan).collect()
     }
@@ -175,8 +175,8 @@ impl Config {
 
 /// qemu-xen-traditional: the drives are what xenstore has, `hda` to `hdd` and `xvda` to `xvdd` in the slots of their
 /// letters.
-fn stored_disks(vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
-    let mut disks: Vec<DiskPlan> = Vec::new();
+fn stored_drives(vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
+    let mut drives: Vec<DrivePlan> = Vec::new();
     for vbd in vbds {
         let refuse = |advice| Err(Refusal::key(&format!("device/vbd/{}", vbd.number), Reason::NotSupported(advice)));
         let slot = match Vdev::decode(vbd.number) {
@@ -190,10 +190,10 @@ fn stored_disks(vbds: &[Vbd]) -> Result<Vec<DiskPlan>, Refusal> {
             Some(Vdev { disk: 4.., .. }) => continue,
             Some(Vdev { disk, .. }) => u8::try_from(disk).unwrap_or(u8::MAX),
         };
-        if disks.iter().any(|disk| disk.slot == slot) {
+        if drives.iter().any(|drive| drive.slot == slot) {
             return refuse("give hda and xvda (and so on) different letters in disk=[ ]");
         }
-        disks.push(DiskPlan { slot, media: Media::Disk, vbd: Some(vbd.number), read_only: vbd.read_only });
+        drives.push(DrivePlan { slot, media: Media::Disk, vbd: Some(vbd.number), read_only: vbd.read_only });
     }
-    Ok(disks)
+    Ok(drives)
 }

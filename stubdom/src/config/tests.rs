@@ -3,7 +3,7 @@
 use super::disk::{Family, Vdev};
 use super::table::{DEVICES, Effect, options};
 use super::{
-    Cache, CommandLine, Config, Contract, DiskPlan, MachinePlan, Media, Reason, Refusal, SerialPlan, Slot, Vbd, Vcpus,
+    Cache, CommandLine, Config, Contract, DrivePlan, MachinePlan, Media, Reason, Refusal, SerialPlan, Slot, Vbd, Vcpus,
     VideoKind, VideoPlan,
 };
 use alloc::format;
@@ -161,9 +161,9 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
             boot: BootOrder::parse("dc").unwrap(),
             video: Some(VideoPlan { memory_mib: 16 }),
             serials: vec![SerialPlan { port: 0, console: 3 }, SerialPlan { port: 1, console: 4 }],
-            disks: vec![
-                DiskPlan { slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
-                DiskPlan { slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
+            drives: vec![
+                DrivePlan { slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
+                DrivePlan { slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
             ],
         })
     );
@@ -172,7 +172,7 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
 #[test]
 fn the_smallest_guest_is_planned() {
     let plan = qemu_xen(&[]).unwrap().plan(&[]).unwrap();
-    assert_eq!((plan.video, plan.disks.len(), plan.serials.len()), (None, 0, 0));
+    assert_eq!((plan.video, plan.drives.len(), plan.serials.len()), (None, 0, 0));
     let plan = traditional("-vga none -vcpu_avail 0x01 -net none").unwrap().plan(&[]).unwrap();
     assert_eq!((plan.video, plan.acpi), (None, false));
 }
@@ -182,11 +182,11 @@ fn a_traditional_guest_takes_its_disks_from_the_store() {
     let config = traditional("-std-vga -boot c -acpi -vcpus 4 -vcpu_avail 0x07 -serial pty -serial tcp:x -vnc 127.0.0.1:0 -vncunused -net none").unwrap();
     let plan = config.plan(&[vbd(5696), vbd(51712), Vbd { read_only: true, ..vbd(832) }, vbd(51776)]).unwrap();
     assert_eq!(
-        plan.disks,
+        plan.drives,
         [
-            DiskPlan { slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
-            DiskPlan { slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
-            DiskPlan { slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
+            DrivePlan { slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
+            DrivePlan { slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
+            DrivePlan { slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
         ]
     );
     assert_eq!(plan.vcpus, Vcpus { online: 3, max: 4 });
@@ -207,7 +207,7 @@ fn a_cd_drive_has_the_disc_that_its_drive_names_or_none() {
     let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
     for (drive, expected) in [(disc, Some(5632)), ("if=none,readonly=on,id=ide-5632", None)] {
         let plan = qemu_xen(&["-drive", drive, "-device", device]).unwrap().plan(&[cdrom]).unwrap();
-        assert_eq!(plan.disks, [DiskPlan { slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]);
+        assert_eq!(plan.drives, [DrivePlan { slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]);
     }
     let config = qemu_xen(&["-drive", disc, "-device", device]).unwrap();
     assert!(line(config.plan(&[])).contains("no such disk in device/vbd"));

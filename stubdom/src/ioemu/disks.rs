@@ -5,7 +5,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use devmodel::host::{DiskError, DiskId, DiskOp};
-use devmodel::machine::DISKS;
+use devmodel::machine::DRIVES;
 use log::warn;
 use minios::front::XenDomain as Domain;
 use minios::front::block::{Block, Operation, Request, SubmitError};
@@ -28,7 +28,7 @@ pub(super) struct Disks {
 impl Disks {
     /// Disks on connected frontends; the index is the [`DiskId`].
     pub(super) fn new(disks: Vec<Block<Domain>>) -> Self {
-        Self { disks, refused: VecDeque::with_capacity(DISKS), started: false }
+        Self { disks, refused: VecDeque::with_capacity(DRIVES), started: false }
     }
 
     /// A disk.
@@ -62,7 +62,7 @@ impl Disks {
     }
 
     /// Takes what has ended: at most one operation of each disk.
-    pub(super) fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DISKS> {
+    pub(super) fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DRIVES> {
         self.started = false;
         let mut ended = heapless::Vec::new();
         // A disk has one operation at a time, so there is room for all.

@@ -10,7 +10,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
 use devmodel::host::DiskId;
-use devmodel::machine::{CdConfig, DISKS, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
+use devmodel::machine::{CdConfig, DRIVES, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
 use log::{info, warn};
 use minios::DomId;
 use minios::exec::{self, Either, Spawner};
@@ -24,7 +24,7 @@ use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, Contract, DiskPlan, MachinePlan, Media, Vbd};
+use stubdom::config::{Config, Contract, DrivePlan, MachinePlan, Media, Vbd};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
@@ -247,14 +247,14 @@ async fn read_vbds(store: &Xenstore, names: Vec<String>) -> Result<Vec<Vbd>, Fai
 }
 
 fn describe(plan: &MachinePlan) {
-    let cds = plan.disks.iter().filter(|disk| disk.media == Media::Cdrom).count();
+    let cds = plan.drives.iter().filter(|disk| disk.media == Media::Cdrom).count();
     info!(
         "guest {} ({}): {} of {} vCPUs, {} disks,{} {} serial ports, {}",
         plan.guest,
         plan.name.as_deref().unwrap_or("no name"),
         plan.vcpus.online,
         plan.vcpus.max,
-        plan.disks.len() - cds,
+        plan.drives.len() - cds,
         if cds > 0 { format!(" {cds} CD drives,") } else { String::new() },
         plan.serials.len(),
         match &plan.video {
@@ -282,11 +282,11 @@ async fn connect(
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let framebuffers = framebuffers.await?;
-    check_memory(plan.disks.iter().filter_map(|disk| disk.vbd).count(), !framebuffers.is_empty())?;
+    check_memory(plan.drives.iter().filter_map(|disk| disk.vbd).count(), !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();
-    for number in plan.disks.iter().filter_map(|disk| disk.vbd) {
+    for number in plan.drives.iter().filter_map(|disk| disk.vbd) {
         let path = format!("device/vbd/{number}");
         let options = block::Options { buffer_len: BUFFER_LEN, transfers: 1, patience: PATIENCE };
         let front = Block::new(platform.clone(), store, &path, options)?;
@@ -394,10 +394,10 @@ fn machine_config(
     ram_bytes: u64,
     uuid: [u8; 16],
 ) -> Result<MachineConfig, Failure> {
-    let mut drives: [Option<DriveConfig>; DISKS] = Default::default();
+    let mut drives: [Option<DriveConfig>; DRIVES] = Default::default();
     // Those that have a block frontend have one each, in the same order.
     let mut blocks = blocks.iter().zip((0..).map(DiskId));
-    for disk in &plan.disks {
+    for disk in &plan.drives {
         let connected = disk.vbd.and_then(|_| blocks.next());
         if let Some(slot) = drives.get_mut(usize::from(disk.slot)) {
             *slot = Some(drive_config(disk, connected)?);
@@ -421,7 +421,7 @@ fn machine_config(
 }
 
 /// A drive, on the frontend that it has.
-fn drive_config(disk: &DiskPlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
+fn drive_config(disk: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
     // QEMU numbers and names its drives the same way.
     let mut serial = heapless::String::new();
     let mut model = heapless::String::new();

@@ -34,7 +34,7 @@ pub(crate) fn set_video_mode(mode: u8) {
 const USER_VECTOR: u8 = 0x60;
 
 /// Reads a byte at the start of a segment `count` times in real mode, and gives the ticks of the time stamp counter.
-pub(crate) fn reads(segment: u16, count: u16) -> u32 {
+pub(crate) fn time_reads(segment: u16, count: u16) -> u32 {
     let code = (&raw const boot::real_mode_reads).addr();
     // Segment and offset of an entry of real mode's table; the code's segment is 0.
     memory::write32(u64::from(USER_VECTOR) * 4, u32::try_from(code).unwrap_or(0));

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::domain::{FOLDER, SELFTEST};
+use crate::domain::{FOLDER, HAS_NEWER_QEMU, SELFTEST, SERVE_FRAMEBUFFER};
 use crate::suite::{Case, Context, Outcome};
 use crate::testbed::Stream;
 use crate::vnc::Viewer;
@@ -127,14 +127,13 @@ fn devices(context: &Context) -> Result<Outcome> {
         set --; for n in $(seq -f %04g 0 599); do set -- \"$@\" /many/entry-$n ''; done
         xenstore-write \"$@\"; xenstore-chmod /many r0"
     ))?;
-    // It shows no framebuffer without being asked, and has to be told again when there is one.
-    let newer_qemu = context.xen != "4.17";
+    let newer_qemu = context.agent.exec(HAS_NEWER_QEMU)?.success();
     let lines = format!(
         "disk = ['format=raw,vdev=xvda,access=rw,target={FOLDER}/a.img', \
          'format=raw,vdev=xvdb,access=rw,backendtype=qdisk,target={FOLDER}/b.img']
 vfb = ['vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay=5']
 {}",
-        if newer_qemu { "device_model_args_pv = ['-vga', 'xenfb']" } else { "" }
+        if newer_qemu { SERVE_FRAMEBUFFER } else { "" }
     );
     let domain = Domain::create(context, "devices", 32, "devices many=/many", &lines)?;
     domain.wait_for("all connected", 120)?;

@@ -5,9 +5,9 @@
 //! register (the sector count) says what a request for data is about. Every packet ends with a status and an interrupt.
 //!
 //! The disc is a disk of the host, of which 2048 bytes are a block. Reads are done in chunks as large as the transfer
-//! buffer. As with [disks](super::disk), a command can be cut off and the host's operation cannot.
+//! buffer. A read that comes while the host is at work for a command that was [cut off](super::operation) waits for its end.
 //!
-//! Source: ATA/ATAPI-6, 8.23 (PACKET), 9.6 to 9.8 (protocols), 9.12 (signatures); the packets are in [`super::packet`].
+//! Source: ATA/ATAPI-6, PACKET and DEVICE RESET in chapter 8, their protocols in chapter 9; the packets are in [`super::packet`].
 //! Not modelled: data from the guest (MODE SELECT), overlapped and queued commands.
 //! Invariant: the bytes that the guest can reach, `position..block_end`, lie within the chunk, and the chunk within the
 //! packet, the reply or the transfer buffer.
@@ -15,21 +15,16 @@
 use super::command::{Command, Transport};
 use super::disk::Wiring;
 use super::identify::{self, TransferMode};
+use super::operation::Operation;
 use super::packet::{BLOCK, PACKET_LEN, Reply, Sense, State, Step, UNRECOVERED_READ};
-use super::registers::Registers;
+use super::registers::{
+    ERROR_ABORTED, Registers, STATUS_BUSY, STATUS_DATA_REQUEST, STATUS_ERROR, STATUS_READY, STATUS_SEEK_COMPLETE,
+};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, Unmapped};
 use crate::machine::CdConfig;
 
 const BLOCK_LEN: usize = BLOCK as usize;
 const SECTORS_PER_BLOCK: u32 = BLOCK / 512;
-
-const STATUS_BUSY: u8 = 1 << 7;
-const STATUS_READY: u8 = 1 << 6;
-const STATUS_SEEK_COMPLETE: u8 = 1 << 4;
-const STATUS_DATA_REQUEST: u8 = 1 << 3;
-const STATUS_CHECK: u8 = 1 << 0;
-
-const ERROR_ABORTED: u8 = 1 << 2;
 
 /// Interrupt reason: C/D, a command packet or a status, not data.
 const REASON_COMMAND: u8 = 1 << 0;
@@ -40,7 +35,7 @@ const FEATURE_DMA: u8 = 1 << 0;
 /// Features of PACKET: overlapped, which is not supported.
 const FEATURE_OVERLAPPED: u8 = 1 << 1;
 
-/// What a drive without a disc or with one says of itself where a disk has zeros.
+/// The signature of a drive that takes packets, in `mid` and `high`, whether there is a disc in it or not.
 pub(super) const SIGNATURE: (u8, u8) = (0x14, 0xeb);
 
 /// A CD drive.
@@ -105,15 +100,6 @@ struct Extent {
     blocks: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    None,
-    /// The phase waits for it.
-    Running,
-    /// Nobody waits for it any more.
-    Abandoned,
-}
-
 impl CdDrive {
     /// A drive after power on. `alone` says that no other drive is on the channel.
     pub(super) fn new(config: CdConfig, unit: u8, alone: bool) -> Self {
@@ -129,7 +115,7 @@ impl CdDrive {
             interrupt: false,
             phase: Phase::Idle,
             bytes: Reply::new(),
-            operation: Operation::None,
+            operation: Operation::default(),
         }
     }
 
@@ -156,9 +142,7 @@ impl CdDrive {
 
     fn abandon(&mut self) {
         self.phase = Phase::Idle;
-        if self.operation == Operation::Running {
-            self.operation = Operation::Abandoned;
-        }
+        self.operation.abandon();
     }
 
     /// The status register.
@@ -166,7 +150,7 @@ impl CdDrive {
         let ready = STATUS_READY | STATUS_SEEK_COMPLETE;
         match self.phase {
             Phase::Idle if self.fresh => 0,
-            Phase::Idle if self.failed => ready | STATUS_CHECK,
+            Phase::Idle if self.failed => ready | STATUS_ERROR,
             Phase::Idle => ready,
             Phase::Packet { .. } => ready | STATUS_DATA_REQUEST,
             Phase::Transfer(Transfer { waits: false, transport: Transport::Pio, .. }) => ready | STATUS_DATA_REQUEST,
@@ -210,8 +194,7 @@ impl CdDrive {
                 registers.count.current = REASON_COMMAND;
             }
             Command::IdentifyPacketDevice => {
-                let data =
-                    identify::packet_device(&self.config.serial, &self.config.model, self.mode, self.unit, self.alone);
+                let data = identify::packet_device(&self.config, self.mode, self.unit, self.alone);
                 self.bytes = Reply::from_slice(&data).unwrap_or_default();
                 self.offer(
                     Transfer { is_packet: false, ..Transfer::of_reply(data.len(), Transport::Pio, data.len()) },
@@ -220,10 +203,10 @@ impl CdDrive {
             }
             Command::SetFeatures => {
                 let argument = registers.count.current;
-                match (registers.features.current, argument) {
-                    (0x03, 0x00 | 0x01 | 0x08..=0x0c) | (0x66 | 0xcc, _) => self.succeed(registers),
-                    (0x03, 0x20..=0x22) => self.set_mode(TransferMode::Multiword(argument & 7), registers),
-                    (0x03, 0x40..=0x45) => self.set_mode(TransferMode::Ultra(argument & 7), registers),
+                match registers.features.current {
+                    0x03 if self.mode.select(argument) => self.succeed(registers),
+                    // Whether a software reset brings defaults back; it does not.
+                    0x66 | 0xcc => self.succeed(registers),
                     _ => self.abort(registers),
                 }
             }
@@ -239,11 +222,6 @@ impl CdDrive {
             }
             _ => self.abort(registers),
         }
-    }
-
-    fn set_mode(&mut self, mode: TransferMode, registers: &mut Registers) {
-        self.mode = mode;
-        self.succeed(registers);
     }
 
     /// The packet is complete.
@@ -461,7 +439,7 @@ impl CdDrive {
         result: Result<(), DiskError>,
         wiring: &mut Wiring<'_, H>,
     ) {
-        match (core::mem::replace(&mut self.operation, Operation::None), self.phase, result) {
+        match (core::mem::take(&mut self.operation), self.phase, result) {
             (Operation::Abandoned, Phase::Deferred(transfer), _) => self.read_chunk(transfer, wiring),
             (Operation::Running, Phase::Transfer(_), Ok(())) => self.offer_chunk(wiring),
             (Operation::Running, Phase::Transfer(_), Err(DiskError)) => self.fail(UNRECOVERED_READ, wiring.registers),

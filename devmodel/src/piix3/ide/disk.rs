@@ -4,9 +4,7 @@
 //! chunks as large as that buffer: one host operation fills or empties it, and the guest takes or gives the data by
 //! the data register or the bus master. While the host works, the disk is busy.
 //!
-//! A command can be cut off, by a reset or by the bus master being stopped, but the host's operation cannot. Its end
-//! is then awaited and its result discarded; a command that comes meanwhile is busy until then, so that nobody
-//! touches the buffer while the host uses it.
+//! A command that comes while the host is at work for one that was [cut off](super::operation) is busy until that ends.
 //!
 //! Source: ATA/ATAPI-6, chapters 8 (commands) and 9 (protocols).
 //! Not modelled: host protected area (READ NATIVE MAX tells the full size), security, media card pass through,
@@ -19,25 +17,16 @@
 use super::bus_master::BusMaster;
 use super::command::{Command, Transport};
 use super::identify::{self, Identity, MOST_MULTIPLE, Sector, TransferMode};
-use super::registers::{Depth, Geometry, Registers};
+use super::operation::Operation;
+use super::registers::{
+    Depth, ERROR_ABORTED, Geometry, Registers, STATUS_BUSY, STATUS_DATA_REQUEST, STATUS_ERROR, STATUS_READY,
+    STATUS_SEEK_COMPLETE,
+};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestMemory, Unmapped};
 use crate::machine::DiskConfig;
 
 const SECTOR: usize = 512;
 
-/// Status: the drive works on a command; nothing else is valid.
-const STATUS_BUSY: u8 = 1 << 7;
-/// Status: the drive takes commands.
-const STATUS_READY: u8 = 1 << 6;
-/// Status: DSC, a seek is complete, which it always is.
-const STATUS_SEEK_COMPLETE: u8 = 1 << 4;
-/// Status: the data register takes or gives data.
-const STATUS_DATA_REQUEST: u8 = 1 << 3;
-/// Status: the error register says what went wrong.
-const STATUS_ERROR: u8 = 1 << 0;
-
-/// Error: ABRT, the command is not supported or its arguments are wrong.
-const ERROR_ABORTED: u8 = 1 << 2;
 /// Error: IDNF, there is no such sector.
 const ERROR_ID_NOT_FOUND: u8 = 1 << 4;
 /// Error: UNC, the data cannot be read.
@@ -115,16 +104,6 @@ enum Turn {
     Guest,
 }
 
-/// The host's part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operation {
-    None,
-    /// The phase waits for it.
-    Running,
-    /// Nobody waits for it any more.
-    Abandoned,
-}
-
 /// What a command needs beside the disk itself.
 pub(super) struct Wiring<'a, H> {
     pub(super) registers: &'a mut Registers,
@@ -152,7 +131,7 @@ impl AtaDisk {
             failed: false,
             interrupt: false,
             phase: Phase::Idle,
-            operation: Operation::None,
+            operation: Operation::default(),
         }
     }
 
@@ -179,9 +158,7 @@ impl AtaDisk {
     /// Cuts off the command that is under way.
     fn abandon(&mut self) {
         self.phase = Phase::Idle;
-        if self.operation == Operation::Running {
-            self.operation = Operation::Abandoned;
-        }
+        self.operation.abandon();
     }
 
     /// The status register.
@@ -318,13 +295,7 @@ impl AtaDisk {
                 // What is in the cache is written before the command ends.
                 return self.flush(wiring.host);
             }
-            0x03 => match argument {
-                // The default PIO mode, and those with flow control.
-                0x00 | 0x01 | 0x08..=0x0c => {}
-                0x20..=0x22 => self.mode = TransferMode::Multiword(argument & 7),
-                0x40..=0x45 => self.mode = TransferMode::Ultra(argument & 7),
-                _ => return self.fail(registers, ERROR_ABORTED),
-            },
+            0x03 if self.mode.select(argument) => {}
             0x55 => self.look_ahead = false,
             0xaa => self.look_ahead = true,
             // Whether a software reset brings defaults back; it does not.
@@ -579,7 +550,7 @@ impl AtaDisk {
         result: Result<(), DiskError>,
         wiring: &mut Wiring<'_, H>,
     ) {
-        match core::mem::replace(&mut self.operation, Operation::None) {
+        match core::mem::take(&mut self.operation) {
             Operation::None => {}
             Operation::Abandoned => {
                 if let Phase::Deferred(command) = self.phase {

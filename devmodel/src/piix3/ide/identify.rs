@@ -1,8 +1,9 @@
 //! What drives say about themselves: the data of IDENTIFY DEVICE, IDENTIFY PACKET DEVICE and of the SMART commands.
 //!
-//! Source: ATA/ATAPI-6, sections 8.15 (IDENTIFY DEVICE) and 8.41 (SMART); ATA-3 for the SMART attribute tables.
+//! Source: ATA/ATAPI-6, sections 8.15 (IDENTIFY DEVICE) and 8.41 (SMART), and IDENTIFY PACKET DEVICE; ATA-3 for the SMART attribute tables.
 
 use super::registers::Geometry;
+use crate::machine::CdConfig;
 
 /// One sector of data.
 pub(super) type Sector = [u8; 512];
@@ -41,20 +42,15 @@ impl Identity<'_> {
     /// The 256 words of IDENTIFY DEVICE.
     pub(super) fn data(&self) -> Sector {
         let default = Geometry::of_disk(self.sectors);
-        let mut words = Words([0; 512]);
+        let mut words = Words::of_drive(self.serial, self.model, self.mode, self.unit, self.alone);
         // Not removable.
         words.set(0, 0x0040);
         words.set(1, default.cylinders);
         words.set(3, default.heads.into());
         words.set(6, default.sectors.into());
-        words.text(10, 20, self.serial);
-        words.text(23, 8, "1.0");
-        words.text(27, 40, self.model);
         words.set(47, 0x8000 | u16::from(MOST_MULTIPLE));
         // 32-bit data port, from the days before this word was retired.
         words.set(48, 1);
-        // IORDY, LBA, DMA.
-        words.set(49, 1 << 11 | 1 << 9 | 1 << 8);
         words.set(50, 1 << 14);
         words.set(51, 0x0200);
         words.set(52, 0x0200);
@@ -67,15 +63,6 @@ impl Identity<'_> {
         let multiple = u16::from(self.multiple);
         words.set(59, if multiple == 0 { 0 } else { 0x0100 | multiple });
         words.double(60, u32::try_from(self.sectors).unwrap_or(u32::MAX).min(0x0fff_ffff));
-        let (multiword, ultra) = self.mode.words();
-        words.set(63, 0x0007 | multiword);
-        // PIO modes 3 and 4, and the cycle times in nanoseconds.
-        words.set(64, 3);
-        for word in 65..=68 {
-            words.set(word, 120);
-        }
-        // ATA-4 to ATA/ATAPI-6.
-        words.set(80, 0x0070);
         // NOP, look-ahead, write cache, power management, SMART.
         let always = 1 << 14 | 1 << 3;
         words.set(82, always | 1 << 6 | 1 << 5 | 1);
@@ -87,12 +74,9 @@ impl Identity<'_> {
         words.set(85, always | enabled);
         words.set(86, 1 << 13 | 1 << 12 | 1 << 10);
         words.set(87, 1 << 14 | 1 << 6 | 1 << 1 | 1);
-        words.set(88, 0x003f | ultra);
-        words.set(93, reset_result(self.unit, self.alone));
         let [low, high] = [self.sectors & 0xffff_ffff, self.sectors >> 32 & 0xffff];
         words.double(100, u32::try_from(low).unwrap_or(0));
         words.double(102, u32::try_from(high).unwrap_or(0));
-        words.0[510] = 0xa5;
         with_checksum(words.0)
     }
 }
@@ -107,25 +91,13 @@ const fn reset_result(unit: u8, alone: bool) -> u16 {
     }
 }
 
-/// The 256 words of IDENTIFY PACKET DEVICE (8.16) of a CD drive.
-pub(super) fn packet_device(serial: &str, model: &str, mode: TransferMode, unit: u8, alone: bool) -> Sector {
-    let mut words = Words([0; 512]);
+/// The 256 words of IDENTIFY PACKET DEVICE of a CD drive.
+pub(super) fn packet_device(config: &CdConfig, mode: TransferMode, unit: u8, alone: bool) -> Sector {
+    let mut words = Words::of_drive(&config.serial, &config.model, mode, unit, alone);
     // ATAPI, CD-ROM, removable, DRQ within 50 us, packets of 12 bytes.
     words.set(0, 2 << 14 | 5 << 8 | 1 << 7 | 2 << 5);
-    words.text(10, 20, serial);
-    words.text(23, 8, "1.0");
-    words.text(27, 40, model);
-    // IORDY, LBA, DMA.
-    words.set(49, 1 << 11 | 1 << 9 | 1 << 8);
+    // Words 64 to 70 and 88 are valid.
     words.set(53, 6);
-    let (multiword, ultra) = mode.words();
-    words.set(63, 0x0007 | multiword);
-    words.set(64, 3);
-    for word in 65..=68 {
-        words.set(word, 120);
-    }
-    // ATA-4 to ATA/ATAPI-6.
-    words.set(80, 0x0070);
     // NOP, DEVICE RESET, PACKET.
     let features = 1 << 14 | 1 << 9 | 1 << 4;
     words.set(82, features);
@@ -133,13 +105,22 @@ pub(super) fn packet_device(serial: &str, model: &str, mode: TransferMode, unit:
     words.set(84, 1 << 14);
     words.set(85, features);
     words.set(87, 1 << 14);
-    words.set(88, 0x003f | ultra);
-    words.set(93, reset_result(unit, alone));
-    words.0[510] = 0xa5;
     with_checksum(words.0)
 }
 
 impl TransferMode {
+    /// Takes the mode that SET FEATURES 03h names of ATA/ATAPI-6. `false`: there is no such mode.
+    pub(super) fn select(&mut self, argument: u8) -> bool {
+        match argument {
+            // The default PIO mode, and those with flow control: DMA goes on as it was.
+            0x00 | 0x01 | 0x08..=0x0c => {}
+            0x20..=0x22 => *self = Self::Multiword(argument & 7),
+            0x40..=0x45 => *self = Self::Ultra(argument & 7),
+            _ => return false,
+        }
+        true
+    }
+
     /// The bits for the selected mode in words 63 and 88.
     const fn words(self) -> (u16, u16) {
         match self {
@@ -152,6 +133,30 @@ impl TransferMode {
 struct Words(Sector);
 
 impl Words {
+    /// What disks and CD drives say alike.
+    fn of_drive(serial: &str, model: &str, mode: TransferMode, unit: u8, alone: bool) -> Self {
+        let mut words = Self([0; 512]);
+        words.text(10, 20, serial);
+        words.text(23, 8, "1.0");
+        words.text(27, 40, model);
+        // IORDY, LBA, DMA.
+        words.set(49, 1 << 11 | 1 << 9 | 1 << 8);
+        let (multiword, ultra) = mode.words();
+        words.set(63, 0x0007 | multiword);
+        // PIO modes 3 and 4, and the cycle times in nanoseconds.
+        words.set(64, 3);
+        for word in 65..=68 {
+            words.set(word, 120);
+        }
+        // ATA-4 to ATA/ATAPI-6.
+        words.set(80, 0x0070);
+        words.set(88, 0x003f | ultra);
+        words.set(93, reset_result(unit, alone));
+        // The checksum in the last byte is valid.
+        words.0[510] = 0xa5;
+        words
+    }
+
     fn set(&mut self, word: usize, value: u16) {
         for (byte, new) in self.0.iter_mut().skip(word.saturating_mul(2)).zip(value.to_le_bytes()) {
             *byte = new;

@@ -21,6 +21,7 @@ mod command;
 mod disk;
 mod drive;
 mod identify;
+mod operation;
 mod packet;
 mod registers;
 #[cfg(test)]
@@ -34,7 +35,7 @@ use bus_master::{BusMaster, Effect};
 use command::Command;
 use disk::Wiring;
 use drive::Drive;
-use registers::Registers;
+use registers::{Registers, STATUS_BUSY};
 
 /// Device control: nIEN, the interrupt line is let go.
 const CONTROL_NO_INTERRUPT: u8 = 1 << 1;
@@ -42,10 +43,8 @@ const CONTROL_NO_INTERRUPT: u8 = 1 << 1;
 const CONTROL_RESET: u8 = 1 << 2;
 /// Device control: HOB, the deeper bytes of registers are read.
 const CONTROL_HIGH_ORDER: u8 = 1 << 7;
-/// The opcode of DEVICE RESET (ATA/ATAPI-6, 8.7).
+/// The opcode of DEVICE RESET.
 const DEVICE_RESET: u8 = 0x08;
-/// Status while a drive is held in reset.
-const STATUS_BUSY: u8 = 1 << 7;
 
 /// Which base address the bus-master registers have.
 pub const BUS_MASTER_REGION: usize = 4;

@@ -48,7 +48,7 @@ const REMOVAL_PREVENTED: Sense = Sense::new(5, 0x53, 2);
 const MEDIUM_CHANGED: Sense = Sense::new(6, 0x28, 0);
 const RESET_OCCURRED: Sense = Sense::new(6, 0x29, 0);
 
-/// What happened to the disc since somebody asked (MMC-3, 5.8.2, media events).
+/// What happened to the disc since somebody asked (MMC-3, GET EVENT STATUS NOTIFICATION, media events).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum MediaEvent {
     #[default]
@@ -116,7 +116,7 @@ impl State {
         let lba = u32::from_be_bytes([b2, b3, b4, b5]);
         // Lengths of answers lie in bytes 7 and 8 of most commands.
         let most = usize::from(u16::from_be_bytes([b7, b8]));
-        // MMC-3, 4.1.6: these do not report unit attention.
+        // These do not report unit attention.
         let is_exempt = matches!(opcode, 0x03 | 0x12 | 0x46 | 0x4a);
         if !is_exempt && let Some(sense) = self.attention.take() {
             return Step::Fail(sense);
@@ -228,7 +228,7 @@ impl State {
         Step::Done
     }
 
-    /// Profiles of CD-ROM and DVD-ROM, and the features that every drive has (MMC-3, 5.3).
+    /// Profiles of CD-ROM and DVD-ROM, and the features that every drive has (MMC-3, GET CONFIGURATION).
     fn configuration(&self) -> [u8; 40] {
         let current: u16 = match self.blocks {
             Some(blocks) if !self.tray_open => {
@@ -456,7 +456,7 @@ mod tests {
         assert_eq!(state.perform(&packet(&[0x00])), Step::Done);
     }
 
-    /// MMC-3, table 237: a track and the lead-out; addresses as blocks or as time.
+    /// A track and the lead-out; addresses as blocks or as time.
     #[test]
     fn the_table_of_contents_has_one_track_of_data() {
         let mut state = ready(Some(75 * 60));

@@ -12,6 +12,20 @@ const DEVICE_SELECT: u8 = 1 << 4;
 /// Device register: the two bits that were once always one, and that drivers still write and expect.
 const DEVICE_OBSOLETE: u8 = 0xa0;
 
+/// Status: the drive works on a command; nothing else is valid.
+pub(super) const STATUS_BUSY: u8 = 1 << 7;
+/// Status: the drive takes commands.
+pub(super) const STATUS_READY: u8 = 1 << 6;
+/// Status: DSC, a seek is complete, which it always is.
+pub(super) const STATUS_SEEK_COMPLETE: u8 = 1 << 4;
+/// Status: the data register takes or gives data.
+pub(super) const STATUS_DATA_REQUEST: u8 = 1 << 3;
+/// Status: the error register says what went wrong. CD drives call it CHK.
+pub(super) const STATUS_ERROR: u8 = 1 << 0;
+
+/// Error: ABRT, the command is not supported or its arguments are wrong.
+pub(super) const ERROR_ABORTED: u8 = 1 << 2;
+
 /// A register that is two bytes deep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Deep {

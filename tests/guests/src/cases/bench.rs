@@ -70,7 +70,7 @@ fn measure(report: &mut Report, name: &str, rounds: u64, mut access: impl FnMut(
 /// The same for reads of a byte in real mode, where firmware and boot loaders are: without page tables for Xen to walk.
 fn measure_in_real_mode(report: &mut Report, name: &str, rounds: u64, segment: u16) {
     let count = u16::try_from(rounds).unwrap_or(u16::MAX);
-    let batches = core::array::from_fn(|_| u64::from(bios::reads(segment, count)));
+    let batches = core::array::from_fn(|_| u64::from(bios::time_reads(segment, count)));
     cpu::disable_interrupts();
     print_median(report, name, count.into(), batches);
 }
