@@ -49,6 +49,8 @@ pub struct Counts {
     pub failed: usize,
     /// It could not be tried.
     pub skipped: usize,
+    /// It was tried a second time, and counts above as that ended.
+    pub again: usize,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -56,12 +58,14 @@ impl std::ops::AddAssign for Counts {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.again += other.again;
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)?;
+        if self.again > 0 { write!(f, "; {} of them at the second try", self.again) } else { Ok(()) }
     }
 }
 
@@ -179,6 +183,7 @@ pub fn run(plan: &Plan, cases: &[&Case]) -> Result<Counts> {
             }
             fs::rename(plan.logs.join(case.name), kept)?;
             ended = attempt(plan, case, &mut running)?;
+            counts.again += 1;
         }
         match ended.result {
             Ok(Outcome::Passed) => {

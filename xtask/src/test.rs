@@ -116,7 +116,7 @@ fn parse_result(line: &str) -> Option<Counts> {
         let words = figures.split("; ").find_map(|part| part.strip_suffix(name))?;
         words.trim().parse().ok()
     };
-    Some(Counts { passed: figure("passed")?, failed: figure("failed")?, skipped: figure("ignored")? })
+    Some(Counts { passed: figure("passed")?, failed: figure("failed")?, skipped: figure("ignored")?, again: 0 })
 }
 
 #[cfg(test)]
@@ -126,7 +126,7 @@ mod unit {
     #[test]
     fn a_closing_line_is_taken_apart() {
         let line = "test result: FAILED. 12 passed; 1 failed; 2 ignored; 0 measured; 5 filtered out; finished in 0.01s";
-        assert_eq!(parse_result(line), Some(Counts { passed: 12, failed: 1, skipped: 2 }));
+        assert_eq!(parse_result(line), Some(Counts { passed: 12, failed: 1, skipped: 2, again: 0 }));
         assert_eq!(parse_result("running 3 tests"), None);
     }
 }

@@ -16,6 +16,7 @@ use super::control::Control;
 use super::host::World;
 use super::io;
 use super::start::Running;
+use super::traditional::ClockOffset;
 
 /// `BTN_MISC` to `BTN_GEAR_UP` of Linux' input-event-codes.h: buttons of pointers and other devices.
 const BUTTONS: core::ops::RangeInclusive<u16> = 0x100..=0x151;
@@ -62,6 +63,7 @@ fn has_work(running: &mut Running) -> bool {
     let Running { machine, world, display, .. } = running;
     world.disks.may_have_ended()
         || world.serials.iter().any(|serial| serial.blocked || serial.input)
+        || world.clock_offset.as_ref().is_some_and(ClockOffset::has_changed)
         || display.as_mut().is_some_and(|display| display.is_touched(machine))
 }
 
@@ -71,6 +73,9 @@ fn serve_others(
     control: &mut Option<Control>,
     executor: &mut Executor,
 ) -> Option<clock::Instant> {
+    if let Some(clock) = &mut running.world.clock_offset {
+        clock.write_back();
+    }
     exec::expire(clock::now());
     executor.run();
     serve_peers(running, control);

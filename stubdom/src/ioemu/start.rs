@@ -247,7 +247,7 @@ async fn read_vbds(store: &Xenstore, names: Vec<String>) -> Result<Vec<Vbd>, Fai
 }
 
 fn describe(plan: &MachinePlan) {
-    let cds = plan.drives.iter().filter(|disk| disk.media == Media::Cdrom).count();
+    let cds = plan.drives.iter().filter(|drive| drive.media == Media::Cdrom).count();
     info!(
         "guest {} ({}): {} of {} vCPUs, {} disks,{} {} serial ports, {}",
         plan.guest,
@@ -282,11 +282,11 @@ async fn connect(
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let framebuffers = framebuffers.await?;
-    check_memory(plan.drives.iter().filter_map(|disk| disk.vbd).count(), !framebuffers.is_empty())?;
+    check_memory(plan.drives.iter().filter_map(|drive| drive.vbd).count(), !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();
-    for number in plan.drives.iter().filter_map(|disk| disk.vbd) {
+    for number in plan.drives.iter().filter_map(|drive| drive.vbd) {
         let path = format!("device/vbd/{number}");
         let options = block::Options { buffer_len: BUFFER_LEN, transfers: 1, patience: PATIENCE };
         let front = Block::new(platform.clone(), store, &path, options)?;
@@ -397,10 +397,10 @@ fn machine_config(
     let mut drives: [Option<DriveConfig>; DRIVES] = Default::default();
     // Those that have a block frontend have one each, in the same order.
     let mut blocks = blocks.iter().zip((0..).map(DiskId));
-    for disk in &plan.drives {
-        let connected = disk.vbd.and_then(|_| blocks.next());
-        if let Some(slot) = drives.get_mut(usize::from(disk.slot)) {
-            *slot = Some(drive_config(disk, connected)?);
+    for drive in &plan.drives {
+        let connected = drive.vbd.and_then(|_| blocks.next());
+        if let Some(slot) = drives.get_mut(usize::from(drive.slot)) {
+            *slot = Some(drive_config(drive, connected)?);
         }
     }
     Ok(MachineConfig {
@@ -421,27 +421,30 @@ fn machine_config(
 }
 
 /// A drive, on the frontend that it has.
-fn drive_config(disk: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
+fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
     // QEMU numbers and names its drives the same way.
     let mut serial = heapless::String::new();
     let mut model = heapless::String::new();
-    let _ = core::fmt::write(&mut serial, format_args!("QM{:05}", disk.slot + 1));
-    let kind = if disk.media == Media::Cdrom { "DVD-ROM" } else { "HARDDISK" };
+    let _ = core::fmt::write(&mut serial, format_args!("QM{:05}", drive.slot + 1));
+    let kind = if drive.media == Media::Cdrom { "DVD-ROM" } else { "HARDDISK" };
     let _ = core::fmt::write(&mut model, format_args!("QEMU {kind}"));
-    let Some((block, id)) = connected else {
-        return Ok(DriveConfig::Cd(CdConfig { disc: None, serial, model }));
-    };
-    let info = block.info();
-    if disk.media == Media::Cdrom {
-        return Ok(DriveConfig::Cd(CdConfig { disc: Some((id, info.sectors)), serial, model }));
+    match (drive.media, connected) {
+        (Media::Cdrom, connected) => {
+            let disc = connected.map(|(block, id)| (id, block.info().sectors));
+            Ok(DriveConfig::Cd(CdConfig { disc, serial, model }))
+        }
+        (Media::Disk, Some((block, id))) => {
+            let info = block.info();
+            if info.sector_size != 512 {
+                return Err(Failure(format!(
+                    "{}: the backend's sectors have {} bytes; an IDE disk needs 512",
+                    block.path(),
+                    info.sector_size
+                )));
+            }
+            let read_only = drive.read_only || info.read_only;
+            Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model }))
+        }
+        (Media::Disk, None) => Err(Failure(format!("IDE disk {} has no virtual block device", drive.slot))),
     }
-    if info.sector_size != 512 {
-        return Err(Failure(format!(
-            "{}: the backend's sectors have {} bytes; an IDE disk needs 512",
-            block.path(),
-            info.sector_size
-        )));
-    }
-    let read_only = disk.read_only || info.read_only;
-    Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model }))
 }

@@ -48,6 +48,8 @@ pub(super) struct ClockOffset {
     store: Xenstore,
     spawner: Spawner,
     offset: Rc<Offset>,
+    /// The guest has set its clock since the last [`write_back`](Self::write_back).
+    changed: bool,
 }
 
 struct Offset {
@@ -66,17 +68,26 @@ impl ClockOffset {
             "" => 0,
             text => text.parse().map_err(|_| Failure(format!("{path}: {text:?} is no number of seconds")))?,
         };
-        let offset = Offset { path, seconds: Cell::new(seconds), is_being_written: Cell::new(false) };
-        Ok(Self { store: store.clone(), spawner: spawner.clone(), offset: Rc::new(offset) })
+        let offset = Rc::new(Offset { path, seconds: Cell::new(seconds), is_being_written: Cell::new(false) });
+        Ok(Self { store: store.clone(), spawner: spawner.clone(), offset, changed: false })
     }
 
     /// The guest has moved its clock by this many seconds.
     pub(super) fn add(&mut self, seconds: i64) {
-        let Self { store, spawner, offset } = self;
-        offset.seconds.set(offset.seconds.get().wrapping_add(seconds));
-        if !offset.is_being_written.replace(true) {
-            let (store, offset) = (store.clone(), Rc::clone(offset));
-            spawner.spawn(async move {
+        self.offset.seconds.set(self.offset.seconds.get().wrapping_add(seconds));
+        self.changed = true;
+    }
+
+    /// Whether there is something to write back.
+    pub(super) const fn has_changed(&self) -> bool {
+        self.changed
+    }
+
+    /// Has the store brought up to date.
+    pub(super) fn write_back(&mut self) {
+        if core::mem::take(&mut self.changed) && !self.offset.is_being_written.replace(true) {
+            let (store, offset) = (self.store.clone(), Rc::clone(&self.offset));
+            self.spawner.spawn(async move {
                 if let Err(error) = offset.write(&store).await {
                     warn!("{error}");
                 }
