@@ -4,12 +4,16 @@
 //! something; [`crate::event::take_pending`] sees to that. What does not fit the backlog either is dropped, and a line
 //! tells how much, so logging never waits for anybody. [`drain`] does wait, since it comes before the end.
 //!
+//! A QEMU from 9.0 on that serves this console reads its ring only when the store says that somebody is there, as for any
+//! frontend: [`announce`].
+//!
 //! Source: Xen's public/io/console.h. Input is read by [`read`]; nobody is told when it arrives.
 
 use crate::front::console::{INPUT, OUTPUT};
 use crate::hypercall::{event as event_ops, sched};
 use crate::ring::{ByteReceiver, ByteSender};
 use crate::shared::SharedBytes;
+use crate::xenstore::{Xenstore, XenstoreError};
 use crate::{clock, event};
 use core::fmt::{self, Write};
 use spin::Mutex;
@@ -113,6 +117,30 @@ impl Console {
     }
 }
 
+/// Where the daemon looks for us.
+const STATE: &str = "console/state";
+/// `XenbusStateInitialising` of public/io/xenbus.h, as the store has it.
+const INITIALISING: &str = "1";
+/// `XenbusStateConnected`.
+const CONNECTED: &str = "4";
+
+/// Says that somebody writes to this console, now and whenever a daemon has made the device anew: it may come later than we.
+/// Where the daemon is another one, the key is not ours, and nothing happens. A task without an end.
+pub async fn announce(store: Xenstore) {
+    // Refused or disconnected: then nobody looks there either.
+    let _: Result<(), XenstoreError> = keep_announced(&store).await;
+}
+
+async fn keep_announced(store: &Xenstore) -> Result<(), XenstoreError> {
+    let mut changes = store.watch(STATE).await?;
+    loop {
+        changes.next().await?;
+        if store.read_optional(STATE).await?.as_deref() == Some(INITIALISING) {
+            store.write(STATE, CONNECTED).await?;
+        }
+    }
+}
+
 /// Writes to the console, each line feed as carriage return and line feed.
 pub fn write(text: &str) {
     if let Some(mut console) = CONSOLE.try_lock()
@@ -163,6 +191,14 @@ pub(crate) fn signalled() {
     }
 }
 
+/// Whether the daemon has taken everything.
+#[must_use]
+pub fn is_drained() -> bool {
+    let console = CONSOLE.lock();
+    let Some(console) = console.as_ref() else { return true };
+    console.backlog.len == 0 && console.sender.is_drained(&console.page).unwrap_or(true)
+}
+
 /// Waits until the daemon has taken everything, or has taken nothing for a second.
 pub fn drain() {
     let Some(mut console) = CONSOLE.try_lock() else { return };
@@ -201,7 +237,21 @@ impl Write for Emergency {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::front::fake::Bench;
     use std::vec::Vec;
+
+    #[test]
+    fn a_daemon_that_comes_late_is_told_as_well() {
+        let mut bench = Bench::new("console", 0);
+        let store = bench.store.clone();
+        bench.start(announce(store));
+        assert_eq!(bench.daemon.get(STATE), None);
+        for (said, answer) in [(INITIALISING, CONNECTED), (INITIALISING, CONNECTED), ("5", "5")] {
+            bench.daemon.set(STATE, said);
+            bench.settle();
+            assert_eq!(bench.daemon.get(STATE).as_deref(), Some(answer));
+        }
+    }
 
     #[test]
     fn line_feeds_get_carriage_returns() {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, ensure};
 
 use crate::domain::{Config, DeviceModel, FOLDER, Guest, Serial};
 use crate::guest_image::{self, GuestProgram};
@@ -68,6 +68,9 @@ impl std::fmt::Display for Counts {
         if self.again > 0 { write!(f, "; {} of them at the second try", self.again) } else { Ok(()) }
     }
 }
+
+/// Until a line of a domain's console is surely in its file.
+const LOG_DELAY: Duration = Duration::from_secs(20);
 
 /// What a case works with.
 #[derive(Clone, Debug)]
@@ -149,6 +152,17 @@ impl Context {
     pub fn stubdom_log(&self, guest: &str) -> Result<String> {
         let files = [format!("/var/log/xen/qemu-dm-{guest}.log"), format!("/var/log/xen/console/guest-{guest}-dm.log")];
         self.agent.check(&format!("cat {} 2>/dev/null; true", files.join(" ")))
+    }
+
+    /// The same as soon as these words are in it. What a domain writes to its console comes to the file a moment later.
+    pub fn wait_for_stubdom_log(&self, guest: &str, words: &[&str]) -> Result<String> {
+        let start = Instant::now();
+        loop {
+            let log = self.stubdom_log(guest)?;
+            let Some(missing) = words.iter().find(|words| !log.contains(**words)) else { return Ok(log) };
+            ensure!(start.elapsed() < LOG_DELAY, "{missing:?} is not in the stub domain's log:\n{log}");
+            thread::sleep(Duration::from_millis(200));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use alloc::rc::Rc;
 use log::{error, info};
 use minios::boot;
 use minios::clock;
+use minios::console;
 use minios::exec::{self, Executor};
 use minios::front::XenDomain;
 use minios::heap;
@@ -32,10 +33,10 @@ use start::{Failure, Identity, Running};
 
 /// How long everything up to `running` may take. libxl destroys us after 30 s; the reason has to be written before.
 const START_NS: u64 = 25_000_000_000;
-/// `XenbusStateConnected`, as the store has it.
-const CONNECTED: &str = "4";
 /// How long the last words may take.
 const LAST_WORDS_NS: u64 = 2_000_000_000;
+/// How often it is looked whether they were heard.
+const LOOK_AGAIN_NS: u64 = 5_000_000;
 
 /// The program.
 pub(crate) fn main() {
@@ -45,8 +46,7 @@ pub(crate) fn main() {
         boot::shut_down(ShutdownReason::Crash);
     };
     executor.spawn(store.clone().serve());
-    // QEMU from 9.0 on reads console 0 only when it is told that somebody is there; others do not let us say it.
-    executor.spawn(store.write("console/state", CONNECTED));
+    executor.spawn(console::announce(store.clone()));
     let deadline = clock::now().after(START_NS);
     let spawner = executor.spawner();
     let begun = executor.block_on(async {
@@ -68,10 +68,17 @@ pub(crate) fn main() {
             error!("{}", failure.0);
             if let Some(identity) = identity {
                 let path = format!("{}/error", identity.directory());
-                let until = clock::now().after(LAST_WORDS_NS);
                 // Console 0 has the reason as well.
+                let until = clock::now().after(LAST_WORDS_NS);
                 let _ = executor.block_on(exec::before(until, store.write(&path, &failure.0)));
             }
+            // Its daemon may come later than we.
+            let until = clock::now().after(LAST_WORDS_NS);
+            executor.block_on(exec::before(until, async {
+                while !console::is_drained() {
+                    exec::sleep(LOOK_AGAIN_NS).await;
+                }
+            }));
             boot::shut_down(ShutdownReason::Crash)
         }
     }
