@@ -51,6 +51,8 @@ pub enum PortOwner {
     GeneralPurposeEvents,
     /// Power management registers at PMBASE.
     PowerManagement,
+    /// What a base address of a card describes.
+    Card(CardRegion),
 }
 
 /// Who answers for a range of memory.
@@ -66,6 +68,17 @@ pub enum MemoryOwner {
     VgaRom,
     /// The memory of the Xen platform device.
     XenPlatform,
+    /// What a base address of a card describes.
+    Card(CardRegion),
+}
+
+/// One base address of a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CardRegion {
+    /// Which card of the machine.
+    pub card: u8,
+    /// Which base address.
+    pub region: u8,
 }
 
 /// A range of ports and its owner.

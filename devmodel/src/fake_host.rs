@@ -4,11 +4,12 @@
 //! an operation is under way, reset it, or make the operation fail.
 
 use crate::host::{
-    DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, IrqSink, IsaIrq, Level, Platform, Range, SerialHost,
-    SerialId, ShutdownReason, Unmapped, Unplug, VideoMemory,
+    DiskError, DiskHost, DiskId, DiskOp, FRAME_MAX, GuestAddr, GuestMemory, IrqSink, IsaIrq, Level, NicFeatures,
+    NicHost, NicId, Offload, Platform, Range, Received, ReceivedChecksum, SerialHost, SerialId, ShutdownReason,
+    Unmapped, Unplug, VideoMemory,
 };
 use crate::time::Instant;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::vec;
 use std::vec::Vec;
 
@@ -26,6 +27,23 @@ pub(crate) struct FakeDisk {
     pub(crate) under_way: Option<DiskOp>,
     /// Every operation ever started.
     pub(crate) started: Vec<DiskOp>,
+}
+
+/// One network: what the card sent, and what waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct FakeNic {
+    /// What it can do.
+    pub(crate) features: NicFeatures,
+    /// Whether the link is down.
+    pub(crate) unplugged: bool,
+    /// How many more frames it takes; `None` is no limit.
+    pub(crate) room: Option<usize>,
+    /// The frame that is being put together.
+    pub(crate) begun: Option<Vec<u8>>,
+    /// Every frame that was sent.
+    pub(crate) sent: Vec<(Vec<u8>, Offload)>,
+    /// Frames for the card, oldest first.
+    pub(crate) received: VecDeque<(Vec<u8>, ReceivedChecksum)>,
 }
 
 /// The host.
@@ -49,6 +67,8 @@ pub(crate) struct FakeHost {
     pub(crate) links: [Option<IsaIrq>; 4],
     /// The disks.
     pub(crate) disks: BTreeMap<u8, FakeDisk>,
+    /// The networks.
+    pub(crate) nics: BTreeMap<u8, FakeNic>,
     /// What each serial port sent.
     pub(crate) serial: BTreeMap<u8, Vec<u8>>,
     /// How many more bytes each serial port takes; absent is no limit.
@@ -251,6 +271,105 @@ impl DiskHost for FakeHost {
         self.read(addr, &mut data)?;
         self.disk_buffer_write(disk, offset, &data);
         Ok(())
+    }
+}
+
+impl NicHost for FakeHost {
+    fn nic_features(&self, nic: NicId) -> NicFeatures {
+        self.nics[&nic.0].features
+    }
+
+    fn nic_link(&self, nic: NicId) -> bool {
+        !self.nics[&nic.0].unplugged
+    }
+
+    fn nic_begin(&mut self, nic: NicId) -> bool {
+        let nic = self.nics.get_mut(&nic.0).expect("a network of this test");
+        let has_room = nic.room != Some(0);
+        nic.begun = has_room.then(Vec::new);
+        has_room
+    }
+
+    fn nic_append_from_guest(&mut self, nic: NicId, addr: GuestAddr, len: usize) -> Result<(), Unmapped> {
+        let mut data = vec![0; len];
+        self.read(addr, &mut data)?;
+        self.nic_append(nic, &data);
+        Ok(())
+    }
+
+    fn nic_append(&mut self, nic: NicId, data: &[u8]) {
+        let nic = self.nics.get_mut(&nic.0).expect("a network of this test");
+        let frame = nic.begun.as_mut().expect("a frame was begun");
+        let room = FRAME_MAX - frame.len();
+        frame.extend(&data[..data.len().min(room)]);
+    }
+
+    fn nic_len(&self, nic: NicId) -> usize {
+        self.nics[&nic.0].begun.as_ref().map_or(0, Vec::len)
+    }
+
+    fn nic_read(&self, nic: NicId, offset: usize, data: &mut [u8]) {
+        copy_at(self.nics[&nic.0].begun.as_deref().unwrap_or_default(), offset, data);
+    }
+
+    fn nic_write(&mut self, nic: NicId, offset: usize, data: &[u8]) {
+        let nic = self.nics.get_mut(&nic.0).expect("a network of this test");
+        for (to, from) in nic.begun.iter_mut().flatten().skip(offset).zip(data) {
+            *to = *from;
+        }
+    }
+
+    fn nic_send(&mut self, nic: NicId, offload: Offload) {
+        let nic = self.nics.get_mut(&nic.0).expect("a network of this test");
+        let frame = nic.begun.take().expect("a frame was begun");
+        assert!(!offload.blank_checksum || nic.features != NicFeatures::default(), "the network cannot do that");
+        if let Some(room) = &mut nic.room {
+            *room -= 1;
+        }
+        if frame.len() >= 14 && !nic.unplugged {
+            nic.sent.push((frame, offload));
+        }
+    }
+
+    fn nic_received(&mut self, nic: NicId) -> Option<Received> {
+        let (frame, checksum) = self.nics[&nic.0].received.front()?;
+        Some(Received { len: frame.len(), checksum: *checksum })
+    }
+
+    fn nic_received_read(&self, nic: NicId, offset: usize, data: &mut [u8]) {
+        let frame = self.nics[&nic.0].received.front().map_or(&[][..], |(frame, _)| frame);
+        copy_at(frame, offset, data);
+    }
+
+    fn nic_received_write(&mut self, nic: NicId, offset: usize, data: &[u8]) {
+        let nic = self.nics.get_mut(&nic.0).expect("a network of this test");
+        let frame = nic.received.front_mut().map(|(frame, _)| frame);
+        for (to, from) in frame.into_iter().flatten().skip(offset).zip(data) {
+            *to = *from;
+        }
+    }
+
+    fn nic_received_to_guest(
+        &mut self,
+        nic: NicId,
+        offset: usize,
+        addr: GuestAddr,
+        len: usize,
+    ) -> Result<(), Unmapped> {
+        let mut data = vec![0; len];
+        self.nic_received_read(nic, offset, &mut data);
+        self.write(addr, &data)
+    }
+
+    fn nic_received_done(&mut self, nic: NicId) {
+        self.nics.get_mut(&nic.0).expect("a network of this test").received.pop_front();
+    }
+}
+
+/// Copies from `offset` on; what lies behind the end reads as zero.
+fn copy_at(from: &[u8], offset: usize, to: &mut [u8]) {
+    for (to, at) in to.iter_mut().zip(offset..) {
+        *to = from.get(at).copied().unwrap_or(0);
     }
 }
 

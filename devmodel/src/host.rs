@@ -136,6 +136,100 @@ pub trait DiskHost {
     ) -> Result<(), Unmapped>;
 }
 
+/// A network of the host, numbered as in the machine's configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NicId(pub u8);
+
+/// How a frame that is sent wants to be finished on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// The checksum field of TCP or UDP holds the sum of the pseudo header only. The headers before it are plain: Ethernet
+    /// with at most one VLAN tag, IPv4 or IPv6, TCP or UDP.
+    pub blank_checksum: bool,
+    /// It is too long: it has to be cut into TCP segments of so many bytes of payload at most. `blank_checksum` is set
+    /// too, and the pseudo header's sum is without a length.
+    pub segment: Option<u16>,
+}
+
+/// What a network can do with frames that are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NicFeatures {
+    /// [`Offload::blank_checksum`] for TCP and UDP in IPv4.
+    pub checksum_v4: bool,
+    /// The same in IPv6.
+    pub checksum_v6: bool,
+    /// [`Offload::segment`] for TCP in IPv4.
+    pub segment_v4: bool,
+    /// The same in IPv6.
+    pub segment_v6: bool,
+}
+
+/// What is known of the checksum of TCP or UDP in a frame that was received.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReceivedChecksum {
+    /// Nothing: who wants to know has to look.
+    #[default]
+    Unknown,
+    /// It is right.
+    Validated,
+    /// It is the sum of the pseudo header only, since the frame never was on a wire. It has to be finished before anybody
+    /// sees it; the data is right.
+    Blank,
+}
+
+/// A frame that was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its length from the destination address on, without a frame check sequence: at most 65535.
+    pub len: usize,
+    /// What is known of its inner checksum.
+    pub checksum: ReceivedChecksum,
+}
+
+/// The longest frame that can be sent, in bytes, headers included.
+pub const FRAME_MAX: usize = 65_535 + 18;
+
+/// The networks. Each has one frame at a time that is being put together, and one at a time that is being taken in.
+///
+/// Both are memory that the host may share with others, so they are only ever copied from and to. Offsets are bytes from
+/// the destination address on; what lies beyond the end of a frame reads as zero and is dropped when written. Frames have
+/// no frame check sequence.
+pub trait NicHost {
+    /// What it can do.
+    fn nic_features(&self, nic: NicId) -> NicFeatures;
+    /// Whether frames can get anywhere. [`crate::card::Card::nic_ready`] follows a change.
+    fn nic_link(&self, nic: NicId) -> bool;
+
+    /// Begins a new frame, which is empty; one that was begun and not sent is forgotten. `false`: there is no room for one
+    /// of [`FRAME_MAX`] bytes now; [`crate::card::Card::nic_ready`] follows when there is.
+    fn nic_begin(&mut self, nic: NicId) -> bool;
+    /// Appends guest memory. What would make the frame longer than [`FRAME_MAX`] is dropped.
+    fn nic_append_from_guest(&mut self, nic: NicId, addr: GuestAddr, len: usize) -> Result<(), Unmapped>;
+    /// Appends bytes, with the same limit.
+    fn nic_append(&mut self, nic: NicId, data: &[u8]);
+    /// How long the frame is.
+    fn nic_len(&self, nic: NicId) -> usize;
+    /// Copies from the frame that was begun.
+    fn nic_read(&self, nic: NicId, offset: usize, data: &mut [u8]);
+    /// Overwrites a part of it.
+    fn nic_write(&mut self, nic: NicId, offset: usize, data: &[u8]);
+    /// Sends it. Without a link, or when it is shorter than an Ethernet header, it is lost, as on a wire that nobody
+    /// listens to.
+    fn nic_send(&mut self, nic: NicId, offload: Offload);
+
+    /// The oldest frame that was received and not taken yet.
+    fn nic_received(&mut self, nic: NicId) -> Option<Received>;
+    /// Copies from that frame.
+    fn nic_received_read(&self, nic: NicId, offset: usize, data: &mut [u8]);
+    /// Overwrites a part of it.
+    fn nic_received_write(&mut self, nic: NicId, offset: usize, data: &[u8]);
+    /// Copies `len` bytes of that frame to guest memory: the one copy of a frame that is received.
+    fn nic_received_to_guest(&mut self, nic: NicId, offset: usize, addr: GuestAddr, len: usize)
+    -> Result<(), Unmapped>;
+    /// Is through with that frame: the next one is the oldest.
+    fn nic_received_done(&mut self, nic: NicId);
+}
+
 /// A serial port, 0 is COM1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SerialId(pub u8);
@@ -212,8 +306,8 @@ pub enum Unplug {
 }
 
 /// Everything that the machine asks for.
-pub trait Host: GuestMemory + VideoMemory + IrqSink + DiskHost + SerialHost + Platform {}
-impl<T: GuestMemory + VideoMemory + IrqSink + DiskHost + SerialHost + Platform> Host for T {}
+pub trait Host: GuestMemory + VideoMemory + IrqSink + DiskHost + NicHost + SerialHost + Platform {}
+impl<T: GuestMemory + VideoMemory + IrqSink + DiskHost + NicHost + SerialHost + Platform> Host for T {}
 
 /// Where the picture is drawn: 32 bits a pixel, `0x00RRGGBB`, shared with whoever shows it.
 pub trait Surface {

@@ -10,6 +10,7 @@
 //! | [`host`] | everything that devices ask of the world, as small traits |
 //! | [`time`] | instants and deadlines |
 //! | [`bus`] | who answers at which port or address |
+//! | [`card`] | what plugs into the PCI bus, as one trait |
 //! | [`machine`] | the PC: owns every device, routes accesses, interrupt levels and deadlines |
 //! | [`pci`], [`piix3`], [`piix4_pm`] | configuration space, host bridge, south bridge, power management |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
@@ -41,6 +42,7 @@ mod fake_host;
 
 pub mod access;
 pub mod bus;
+pub mod card;
 pub mod cmos;
 pub mod debug_port;
 pub mod fw_cfg;
@@ -59,6 +61,6 @@ pub mod xen_platform;
 
 pub use access::{IoPort, Width};
 pub use host::{
-    DiskError, DiskId, DiskOp, GuestAddr, Host, InputEvent, IsaIrq, Level, SerialId, ShutdownReason, Unmapped,
+    DiskError, DiskId, DiskOp, GuestAddr, Host, InputEvent, IsaIrq, Level, NicId, SerialId, ShutdownReason, Unmapped,
 };
 pub use time::Instant;

@@ -10,6 +10,7 @@
 //! | 00:01.3 | [power management](crate::piix4_pm), unless ACPI is off |
 //! | 00:02.0 | Xen platform device, if there is one |
 //! | next slot | graphics card, if there is one |
+//! | next slots | [cards](crate::card), in the order of the configuration, where they have no place of their own |
 //!
 //! The machine starts with [`Machine::reset`], which claims every range, reports the level of every interrupt line
 //! and the route of every PCI link. From then on only changes are reported.
@@ -17,12 +18,14 @@
 //! Invariant: what the host sees claimed follows from the fixed ranges and the base addresses alone.
 
 use crate::access::{IoPort, Width, read_bytes, write_bytes};
-use crate::bus::{AddressMap, MemoryOwner, MemoryRange, PortOwner, PortRange};
+use crate::bus::{AddressMap, CardRegion, MemoryOwner, MemoryRange, PortOwner, PortRange};
+use crate::card::Card;
 use crate::cmos::{BootDevice, Cmos, CmosConfig};
 use crate::debug_port::{self, DebugPort};
 use crate::fw_cfg::{self, FwCfg, FwCfgConfig};
 use crate::host::{
-    DiskError, DiskId, GuestAddr, Host, InputEvent, IsaIrq, Level, Range, SerialId, ShutdownReason, Surface, Unmapped,
+    DiskError, DiskId, GuestAddr, Host, InputEvent, IsaIrq, Level, NicId, Range, SerialId, ShutdownReason, Surface,
+    Unmapped,
 };
 use crate::pci::config::{self, Identity, Region};
 use crate::pci::i440fx::{self, ConfigAddress};
@@ -32,10 +35,11 @@ use crate::piix3::isa;
 use crate::piix4_pm::{self, Piix4Pm};
 use crate::ps2::{self, I8042};
 use crate::reset::{self, ResetPorts};
-use crate::time::Instant;
+use crate::time::{Instant, earlier};
 use crate::uart::{self, Uart16550};
 use crate::vga::{self, Vga};
 use crate::xen_platform::{self, XenPlatform};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use heapless::String;
 
@@ -155,6 +159,8 @@ pub enum MachineError {
     VideoRom,
     /// Two disks have the same name.
     DuplicateDisk,
+    /// There is no place for another card.
+    Slots,
 }
 
 impl core::fmt::Display for MachineError {
@@ -164,6 +170,7 @@ impl core::fmt::Display for MachineError {
             Self::VideoMemory => "the size of video memory is a power of two from 1 to 256 MiB",
             Self::VideoRom => "the video BIOS is at most 64 KiB long",
             Self::DuplicateDisk => "two disks have the same name",
+            Self::Slots => "there are more cards than slots",
         })
     }
 }
@@ -177,6 +184,17 @@ enum Function {
     Pm,
     XenPlatform,
     Vga,
+    Card(u8),
+}
+
+/// A card, and what the host knows of it.
+#[derive(Debug)]
+struct Slot {
+    location: Location,
+    /// `None`: it was unplugged.
+    card: Option<Box<dyn Card>>,
+    /// The level of its interrupt pin, as it was reported.
+    reported_pin: bool,
 }
 
 /// The graphics card, with what PCI adds to it.
@@ -205,6 +223,7 @@ pub struct Machine {
     pm: Option<Piix4Pm>,
     xen_platform: Option<(ConfigSpace, XenPlatform)>,
     vga: Option<VgaCard>,
+    cards: Vec<Slot>,
     i8042: I8042,
     serial: heapless::Vec<Uart16550, 4>,
     cmos: Cmos,
@@ -252,10 +271,26 @@ impl Machine {
             debug_port: DebugPort::default(),
             ide: Piix3Ide::new(config.drives),
             vga: config.vga.map(VgaCard::new),
+            cards: Vec::new(),
             reset_ports: ResetPorts::default(),
             reported_routes: [None; 4],
             reported_lines: 0,
         })
+    }
+
+    /// Puts a card into a place of its own, or into the first slot behind those that are taken. Before the first
+    /// [`Machine::reset`].
+    pub fn add_card(&mut self, place: Option<Location>, card: Box<dyn Card>) -> Result<Location, MachineError> {
+        let last = self.functions.iter().map(|(location, _)| location.slot).max().unwrap_or(0);
+        let location = place.unwrap_or(Location { slot: last.saturating_add(1), function: 0 });
+        let is_taken = self.functions.iter().any(|(taken, _)| *taken == location);
+        let number = u8::try_from(self.cards.len()).map_err(|_| MachineError::Slots)?;
+        if is_taken || location.slot >= SLOTS {
+            return Err(MachineError::Slots);
+        }
+        self.functions.push((location, Function::Card(number)));
+        self.cards.push(Slot { location, card: Some(card), reported_pin: false });
+        Ok(location)
     }
 
     /// Puts every device to its state at power on and reports everything there is to report. Also called once at the
@@ -278,6 +313,9 @@ impl Machine {
             vga.reported_aperture = None;
             host.video_aperture(None);
         }
+        for card in self.cards.iter_mut().filter_map(|slot| slot.card.as_mut()) {
+            card.reset();
+        }
         self.i8042.reset();
         for port in &mut self.serial {
             port.reset();
@@ -298,6 +336,12 @@ impl Machine {
         self.reported_lines = lines;
         for irq in set_bits(self.owned_lines()) {
             host.isa_irq(IsaIrq(irq), (lines >> irq & 1 != 0).into());
+        }
+        for slot in &mut self.cards {
+            if let Some(pin) = slot.pin() {
+                slot.reported_pin = slot.asks_for_interrupt();
+                host.pci_intx(slot.location.slot, pin, slot.reported_pin.into());
+            }
         }
     }
 
@@ -354,6 +398,10 @@ impl Machine {
                 }
             }
             PortOwner::Vga => self.vga.as_mut().map_or(ones(width), |vga| vga.device.port_read(port, width)),
+            PortOwner::Card(region) => match card(&mut self.cards, region) {
+                Some(card) => low(card.read(host, region.region.into(), offset.into(), width)),
+                None => ones(width),
+            },
         };
         self.report_lines(host);
         value & ones(width)
@@ -441,6 +489,11 @@ impl Machine {
                     vga.device.port_write(host, port, width, value);
                 }
             }
+            PortOwner::Card(region) => {
+                if let Some(card) = card(&mut self.cards, region) {
+                    card.write(host, region.region.into(), offset.into(), width, value.into());
+                }
+            }
             PortOwner::CpuHotPlug | PortOwner::PciHotPlug => {}
         }
         self.report_lines(host);
@@ -513,7 +566,7 @@ impl Machine {
             let (len, owner) = self.memory_piece(at, width, rest.len());
             let (piece, after) = rest.split_at_mut(len.min(rest.len()));
             match owner {
-                Some((owner, offset)) => self.memory_read(host, owner, offset, piece),
+                Some((owner, offset)) => self.memory_read(host, owner, offset, width, piece),
                 None => piece.fill(0xff),
             }
             at = at.wrapping_add(as_u64(len));
@@ -530,7 +583,7 @@ impl Machine {
             let (len, owner) = self.memory_piece(at, width, rest.len());
             let (piece, after) = rest.split_at(len.min(rest.len()));
             if let Some((owner, offset)) = owner {
-                self.memory_write(host, owner, offset, piece);
+                self.memory_write(host, owner, offset, width, piece);
             }
             at = at.wrapping_add(as_u64(len));
             rest = after;
@@ -558,6 +611,10 @@ impl Machine {
             Function::Pm => self.pm.as_ref().map(|pm| &pm.config),
             Function::XenPlatform => self.xen_platform.as_ref().map(|(config, _)| config),
             Function::Vga => self.vga.as_ref().map(|vga| &vga.config),
+            Function::Card(number) => {
+                let slot = self.cards.get(usize::from(number));
+                slot.and_then(|slot| slot.card.as_ref()).map(|card| card.config())
+            }
         };
         space.map_or(ones(width), |space| space.read(offset, width))
     }
@@ -584,6 +641,14 @@ impl Machine {
             Function::Pm => self.pm.as_mut().map(|pm| &mut pm.config),
             Function::XenPlatform => self.xen_platform.as_mut().map(|(config, _)| config),
             Function::Vga => self.vga.as_mut().map(|vga| &mut vga.config),
+            Function::Card(number) => {
+                let slot = self.cards.get_mut(usize::from(number));
+                if let Some(card) = slot.and_then(|slot| slot.card.as_mut()) {
+                    card.config_mut().write(offset, width, value);
+                    card.config_written(host);
+                }
+                None
+            }
         };
         if let Some(space) = space {
             space.write(offset, width, value);
@@ -616,6 +681,17 @@ impl Machine {
     /// An operation of a disk has ended.
     pub fn disk_complete<H: Host>(&mut self, host: &mut H, disk: DiskId, result: Result<(), DiskError>) {
         self.ide.complete(host, disk, result);
+        for card in self.cards.iter_mut().filter_map(|slot| slot.card.as_mut()) {
+            card.disk_complete(host, disk, result);
+        }
+        self.report_lines(host);
+    }
+
+    /// A network has frames for its card, or room for more of them, or its link went up or down.
+    pub fn nic_ready<H: Host>(&mut self, host: &mut H, nic: NicId) {
+        for card in self.cards.iter_mut().filter_map(|slot| slot.card.as_mut()) {
+            card.nic_ready(host, nic);
+        }
         self.report_lines(host);
     }
 
@@ -642,18 +718,28 @@ impl Machine {
 
     /// A person did something.
     pub fn input<H: Host>(&mut self, host: &mut H, event: InputEvent) {
-        self.i8042.input(event);
+        let mut cards = self.cards.iter_mut().filter_map(|slot| slot.card.as_mut());
+        if !cards.any(|card| card.input(host, event)) {
+            self.i8042.input(event);
+        }
         self.report_lines(host);
     }
 
     /// When [`Machine::poll`] has to be called next; `None` is never.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        let cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
+        cards.fold(None, |deadline, card| earlier(deadline, card.deadline()))
     }
 
     /// Does what is due.
     pub fn poll<H: Host>(&mut self, host: &mut H) {
+        let now = host.now();
+        for card in self.cards.iter_mut().filter_map(|slot| slot.card.as_mut()) {
+            if card.deadline().is_some_and(|at| at <= now) {
+                card.expire(host);
+            }
+        }
         self.report_lines(host);
     }
 
@@ -691,31 +777,50 @@ impl Machine {
         (room.min(len), Some((range.owner, offset)))
     }
 
-    fn memory_read<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, data: &mut [u8]) {
-        let Some(vga) = &mut self.vga else { return data.fill(0) };
-        match owner {
-            MemoryOwner::VgaLegacy => vga.device.legacy_read(host, offset, data),
-            MemoryOwner::VgaFramebuffer => vga.device.framebuffer_read(host, offset, data),
-            MemoryOwner::VgaRegisters => vga.device.mmio_read(offset, data),
-            MemoryOwner::VgaRom => {
-                let from = usize::try_from(offset).unwrap_or(usize::MAX);
-                let rom = vga.rom.iter().copied().skip(from).chain(core::iter::repeat(0));
-                for (byte, new) in data.iter_mut().zip(rom) {
-                    *byte = new;
+    fn memory_read<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, width: Width, data: &mut [u8]) {
+        match (owner, &mut self.vga) {
+            (MemoryOwner::Card(region), _) => match card(&mut self.cards, region) {
+                Some(card) if usize::from(region.region) == config::ROM => read_rom(card.rom(), offset, data),
+                Some(card) => {
+                    for (element, at) in data.chunks_mut(width.bytes()).zip((offset..).step_by(width.bytes())) {
+                        let (width, len) = (element_width(element.len()), element.len());
+                        let value = card.read(host, region.region.into(), at, width).to_le_bytes();
+                        element.copy_from_slice(value.get(..len).unwrap_or(&[]));
+                    }
                 }
-            }
-            MemoryOwner::XenPlatform => data.fill(0),
+                None => data.fill(0xff),
+            },
+            (MemoryOwner::VgaLegacy, Some(vga)) => vga.device.legacy_read(host, offset, data),
+            (MemoryOwner::VgaFramebuffer, Some(vga)) => vga.device.framebuffer_read(host, offset, data),
+            (MemoryOwner::VgaRegisters, Some(vga)) => vga.device.mmio_read(offset, data),
+            (MemoryOwner::VgaRom, Some(vga)) => read_rom(&vga.rom, offset, data),
+            (MemoryOwner::XenPlatform, _) | (_, None) => data.fill(0),
         }
     }
 
-    fn memory_write<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, data: &[u8]) {
+    fn memory_write<H: Host>(&mut self, host: &mut H, owner: MemoryOwner, offset: u32, width: Width, data: &[u8]) {
+        if let MemoryOwner::Card(region) = owner {
+            let Some(card) = card(&mut self.cards, region) else { return };
+            if usize::from(region.region) == config::ROM {
+                return;
+            }
+            for (element, at) in data.chunks(width.bytes()).zip((offset..).step_by(width.bytes())) {
+                let mut value = [0; 8];
+                for (to, from) in value.iter_mut().zip(element) {
+                    *to = *from;
+                }
+                let (width, value) = (element_width(element.len()), u64::from_le_bytes(value));
+                card.write(host, region.region.into(), at, width, value);
+            }
+            return;
+        }
         let Some(vga) = &mut self.vga else { return };
         vga.touched = true;
         match owner {
             MemoryOwner::VgaLegacy => vga.device.legacy_write(host, offset, data),
             MemoryOwner::VgaFramebuffer => vga.device.framebuffer_write(host, offset, data),
             MemoryOwner::VgaRegisters => vga.device.mmio_write(host, offset, data),
-            MemoryOwner::VgaRom | MemoryOwner::XenPlatform => {}
+            MemoryOwner::VgaRom | MemoryOwner::XenPlatform | MemoryOwner::Card(_) => {}
         }
     }
 
@@ -753,6 +858,18 @@ impl Machine {
                 host.video_aperture(aperture);
             }
         }
+        for (slot, number) in self.cards.iter().zip(0..) {
+            let Some(card) = &slot.card else { continue };
+            for region in 0..=config::ROM {
+                let Some((first, last)) = card.config().decoded(region) else { continue };
+                let owner = CardRegion { card: number, region: u8::try_from(region).unwrap_or(u8::MAX) };
+                if card.config().is_ports(region) {
+                    ports.extend(moved_ports(first, last, PortOwner::Card(owner)));
+                } else {
+                    memory.push(moved_memory(first, last, MemoryOwner::Card(owner)));
+                }
+            }
+        }
         self.map.set_moved(ports, memory, |range, claimed| host.claim(range, claimed));
     }
 
@@ -774,8 +891,14 @@ impl Machine {
             xen_platform::Effect::Unplug(mask) => {
                 for what in mask.requests() {
                     self.ide.unplug(what);
+                    for slot in &mut self.cards {
+                        if slot.card.as_mut().is_some_and(|card| card.unplug(what)) {
+                            slot.card = None;
+                        }
+                    }
                     host.unplug(what);
                 }
+                self.remap(host);
             }
             // Every driver is welcome.
             xen_platform::Effect::Driver { .. } | xen_platform::Effect::Nothing => {}
@@ -801,6 +924,13 @@ impl Machine {
     /// Reports the lines that changed. A byte that waits for the keyboard controller's output buffer follows after
     /// the line was seen low, so that it has an edge of its own.
     fn report_lines<H: Host>(&mut self, host: &mut H) {
+        for slot in &mut self.cards {
+            let asks = slot.asks_for_interrupt();
+            if asks != slot.reported_pin {
+                slot.reported_pin = asks;
+                host.pci_intx(slot.location.slot, slot.pin().unwrap_or(0), asks.into());
+            }
+        }
         self.report_changed_lines(host);
         if self.i8042.advance() {
             self.report_changed_lines(host);
@@ -817,6 +947,17 @@ impl Machine {
         for irq in set_bits(changed) {
             host.isa_irq(IsaIrq(irq), (lines >> irq & 1 != 0).into());
         }
+    }
+}
+
+impl Slot {
+    /// Its interrupt pin, 0 is INTA#.
+    fn pin(&self) -> Option<u8> {
+        self.card.as_ref().and_then(|card| card.config().interrupt_pin())
+    }
+
+    fn asks_for_interrupt(&self) -> bool {
+        self.card.as_ref().is_some_and(|card| card.interrupt() && !card.config().interrupt_disabled())
     }
 }
 
@@ -847,6 +988,8 @@ impl VgaCard {
     }
 }
 
+/// Slots of the bus.
+const SLOTS: u8 = 32;
 /// ISA line of the keyboard.
 const IRQ_KEYBOARD: u8 = 1;
 /// ISA line of the mouse.
@@ -989,6 +1132,24 @@ fn fixed_memory(config: &MachineConfig) -> Vec<MemoryRange> {
     let vga = config.vga.as_ref();
     let window = vga.map(|_| MemoryRange { first: 0xa_0000, last: 0xb_ffff, owner: MemoryOwner::VgaLegacy });
     window.into_iter().collect()
+}
+
+/// The card behind a region, if it is there still.
+fn card(cards: &mut [Slot], region: CardRegion) -> Option<&mut Box<dyn Card>> {
+    cards.get_mut(usize::from(region.card))?.card.as_mut()
+}
+
+/// Copies a ROM from `offset` on; what lies behind its end reads as zero.
+fn read_rom(rom: &[u8], offset: u32, data: &mut [u8]) {
+    let from = usize::try_from(offset).unwrap_or(usize::MAX);
+    for (byte, new) in data.iter_mut().zip(rom.iter().copied().skip(from).chain(core::iter::repeat(0))) {
+        *byte = new;
+    }
+}
+
+/// The width of an element of `len` bytes; one that is cut off by the end of its range goes as bytes.
+fn element_width(len: usize) -> Width {
+    u32::try_from(len).ok().and_then(Width::from_bytes).unwrap_or(Width::Byte)
 }
 
 fn reset_if<H: Host>(host: &mut H, effect: reset::Effect) {

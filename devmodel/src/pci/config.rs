@@ -15,6 +15,8 @@ use crate::access::Width;
 const COMMAND: usize = 0x04;
 /// Offset of the first base address register.
 const FIRST_BASE_ADDRESS: usize = 0x10;
+/// Offset of the interrupt pin register.
+const INTERRUPT_PIN: usize = 0x3d;
 /// Offset of the expansion ROM base address register.
 const ROM_BASE_ADDRESS: usize = 0x30;
 
@@ -24,8 +26,11 @@ const COMMAND_IO: u16 = 1 << 0;
 const COMMAND_MEMORY: u16 = 1 << 1;
 /// Command register: the function may read and write memory.
 const COMMAND_MASTER: u16 = 1 << 2;
+/// Command register: the interrupt pin is off.
+const COMMAND_INTERRUPT_DISABLE: u16 = 1 << 10;
 /// Command register: every bit that can be written: the three above, parity error response, SERR#, interrupt disable.
-const COMMAND_WRITABLE: u16 = COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | 1 << 6 | 1 << 8 | 1 << 10;
+const COMMAND_WRITABLE: u16 =
+    COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | 1 << 6 | 1 << 8 | COMMAND_INTERRUPT_DISABLE;
 
 /// What a base address register describes. Sizes are powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,7 +124,7 @@ impl ConfigSpace {
         store(&mut space.initial, 0x0e, &[u8::from(identity.multifunction) << 7]);
         store(&mut space.initial, 0x2c, &identity.subsystem.0.to_le_bytes());
         store(&mut space.initial, 0x2e, &identity.subsystem.1.to_le_bytes());
-        store(&mut space.initial, 0x3d, &[identity.interrupt_pin]);
+        store(&mut space.initial, INTERRUPT_PIN, &[identity.interrupt_pin]);
         store(&mut space.writable, COMMAND, &COMMAND_WRITABLE.to_le_bytes());
         // Status: fast back-to-back transfers, medium DEVSEL timing.
         store(&mut space.initial, 0x06, &0x0280_u16.to_le_bytes());
@@ -205,6 +210,24 @@ impl ConfigSpace {
     #[must_use]
     pub fn masters_bus(&self) -> bool {
         self.word(COMMAND) & COMMAND_MASTER != 0
+    }
+
+    /// Whether software has switched the interrupt pin off (PCI 3.0, 6.2.2).
+    #[must_use]
+    pub fn interrupt_disabled(&self) -> bool {
+        self.word(COMMAND) & COMMAND_INTERRUPT_DISABLE != 0
+    }
+
+    /// The interrupt pin, 0 is INTA#; `None` if the function has none.
+    #[must_use]
+    pub fn interrupt_pin(&self) -> Option<u8> {
+        self.byte(INTERRUPT_PIN).checked_sub(1)
+    }
+
+    /// Whether base address `index` describes ports.
+    #[must_use]
+    pub fn is_ports(&self, index: usize) -> bool {
+        matches!(self.regions.get(index), Some(Some(Region::Ports { .. })))
     }
 
     /// First and last address of what base address `index` describes, if it is decoded.
