@@ -262,6 +262,9 @@ pub trait Driver {
     /// Linux' frontends of both do not wait at all.
     const GRACE: Option<Duration> = None;
 
+    /// What we become once our keys are written. Linux' netback connects to frontends that are Connected, and to no others.
+    const ANNOUNCED: XenbusState = XenbusState::Initialised;
+
     /// The backend can do what its directory says: prepares a connection, and says what the backend has to know.
     fn prepare(&self, link: &Link) -> impl Future<Output = Result<Vec<(String, String)>, LinkError>>;
 
@@ -483,7 +486,7 @@ async fn live_once<P: Platform, D: Driver>(
         Err(error) => return Err(error),
     }
     let keys = driver.prepare(link).await?;
-    link.publish(&keys, XenbusState::Initialised).await?;
+    link.publish(&keys, D::ANNOUNCED).await?;
     let gone = |state| matches!(state, XenbusState::Unknown | XenbusState::Closing | XenbusState::Closed);
     let step = Step { wanted: XenbusState::Connected, ..step };
     match step.wait(link, |state| state == XenbusState::Connected, gone).await? {

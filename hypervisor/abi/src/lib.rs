@@ -33,6 +33,7 @@ pub mod io {
     pub mod console;
     pub mod fbif;
     pub mod kbdif;
+    pub mod netif;
     pub mod ring;
     pub mod vchan;
     pub mod xenbus;

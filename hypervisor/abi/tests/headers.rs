@@ -149,6 +149,16 @@ fn io_structures(c: &mut Checks) {
           "sector_number" = sector_number, "handle" = handle, "indirect_grefs" = indirect_grefs });
     layout!(c, "blkif_response_t", io::blkif::Response, { "id" = id, "operation" = operation, "status" = status });
     c.check("sizeof(union blkif_sring_entry)", io::blkif::SLOT_LEN);
+    layout!(c, "netif_tx_request_t", io::netif::TxRequest,
+        { "gref" = gref, "offset" = offset, "flags" = flags, "id" = id, "size" = size });
+    layout!(c, "netif_tx_response_t", io::netif::TxResponse, { "id" = id, "status" = status });
+    layout!(c, "netif_rx_request_t", io::netif::RxRequest, { "id" = id, "gref" = gref });
+    layout!(c, "netif_rx_response_t", io::netif::RxResponse,
+        { "id" = id, "offset" = offset, "flags" = flags, "status" = status });
+    layout!(c, "netif_extra_info_t", io::netif::ExtraInfo,
+        { "type" = kind, "flags" = flags, "u.gso.size" = gso_size, "u.gso.type" = gso_type, "u.gso.features" = features });
+    c.check("sizeof(union netif_tx_sring_entry)", io::netif::TX_SLOT_LEN);
+    c.check("sizeof(union netif_rx_sring_entry)", io::netif::RX_SLOT_LEN);
     layout!(c, "struct xenfb_update", io::fbif::Update, { "x" = x, "y" = y, "width" = width, "height" = height });
     layout!(c, "struct xenfb_resize", io::fbif::Resize,
         { "width" = width, "height" = height, "stride" = stride, "depth" = depth, "offset" = offset });
@@ -279,7 +289,7 @@ fn operations(c: &mut Checks) {
 }
 
 fn io_numbers(c: &mut Checks) {
-    use io::{blkif, console, fbif, kbdif, ring, vchan, xenbus, xs_wire};
+    use io::{blkif, console, fbif, kbdif, netif, ring, vchan, xenbus, xs_wire};
     numbers!(c, {
         "offsetof(struct blkif_sring, req_prod)" = ring::REQ_PROD_OFFSET, "offsetof(struct blkif_sring, req_event)" = ring::REQ_EVENT_OFFSET,
         "offsetof(struct blkif_sring, rsp_prod)" = ring::RSP_PROD_OFFSET, "offsetof(struct blkif_sring, rsp_event)" = ring::RSP_EVENT_OFFSET,
@@ -294,6 +304,14 @@ fn io_numbers(c: &mut Checks) {
         "4096 / sizeof(struct blkif_request_segment)" = blkif::SEGMENTS_PER_INDIRECT_PAGE,
         "BLKIF_DISCARD_SECURE" = blkif::BLKIF_DISCARD_SECURE, "BLKIF_RSP_EOPNOTSUPP" = blkif::BLKIF_RSP_EOPNOTSUPP,
         "BLKIF_RSP_ERROR" = blkif::BLKIF_RSP_ERROR, "BLKIF_RSP_OKAY" = blkif::BLKIF_RSP_OKAY, "VDISK_CDROM" = blkif::VDISK_CDROM,
+        "XEN_NETIF_NR_SLOTS_MIN" = netif::XEN_NETIF_NR_SLOTS_MIN, "XEN_NETIF_MAX_TX_SIZE" = netif::XEN_NETIF_MAX_TX_SIZE,
+        "NETTXF_csum_blank" = netif::NETTXF_CSUM_BLANK, "NETTXF_data_validated" = netif::NETTXF_DATA_VALIDATED,
+        "NETTXF_more_data" = netif::NETTXF_MORE_DATA, "NETTXF_extra_info" = netif::NETTXF_EXTRA_INFO,
+        "NETRXF_data_validated" = netif::NETRXF_DATA_VALIDATED, "NETRXF_csum_blank" = netif::NETRXF_CSUM_BLANK,
+        "NETRXF_more_data" = netif::NETRXF_MORE_DATA, "NETRXF_extra_info" = netif::NETRXF_EXTRA_INFO,
+        "NETIF_RSP_NULL" = netif::NETIF_RSP_NULL, "XEN_NETIF_EXTRA_TYPE_GSO" = netif::XEN_NETIF_EXTRA_TYPE_GSO,
+        "XEN_NETIF_EXTRA_FLAG_MORE" = netif::XEN_NETIF_EXTRA_FLAG_MORE,
+        "XEN_NETIF_GSO_TYPE_TCPV4" = netif::XEN_NETIF_GSO_TYPE_TCPV4, "XEN_NETIF_GSO_TYPE_TCPV6" = netif::XEN_NETIF_GSO_TYPE_TCPV6,
         "VDISK_REMOVABLE" = blkif::VDISK_REMOVABLE, "VDISK_READONLY" = blkif::VDISK_READONLY,
         "offsetof(struct xencons_interface, in)" = console::IN_OFFSET, "offsetof(struct xencons_interface, out)" = console::OUT_OFFSET,
         "sizeof(((struct xencons_interface *)0)->in)" = console::IN_LEN, "sizeof(((struct xencons_interface *)0)->out)" = console::OUT_LEN,
@@ -374,6 +392,7 @@ const PROLOGUE: &str = r"
 #include <xen/hvm/dm_op.h>
 #include <xen/io/ring.h>
 #include <xen/io/blkif.h>
+#include <xen/io/netif.h>
 #include <xen/io/console.h>
 #include <xen/io/fbif.h>
 #include <xen/io/kbdif.h>

@@ -19,6 +19,7 @@ pub mod console;
 pub(crate) mod fake;
 pub mod framebuffer;
 pub mod keyboard;
+pub mod net;
 pub mod xen;
 
 pub use xen::XenDomain;
