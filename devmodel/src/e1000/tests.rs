@@ -1,0 +1,1 @@
+//! The controller through its registers; numbers are those of the manual.
