@@ -28,12 +28,16 @@ mod interrupts;
 mod offload;
 mod phy;
 mod receive;
+#[cfg(test)]
+mod receive_tests;
 mod regs;
 mod ring;
 mod statistics;
 #[cfg(test)]
 mod tests;
 mod transmit;
+#[cfg(test)]
+mod transmit_tests;
 
 use crate::access::Width;
 use crate::card::Card;

@@ -18,7 +18,7 @@ pub mod headers;
 pub mod multicast;
 pub mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Bytes of an Ethernet header: two addresses and a type.
 pub const ETHERNET_HEADER: usize = 14;

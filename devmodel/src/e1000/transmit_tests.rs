@@ -1,0 +1,1 @@
+//! The transmitter: what is on the ring, and what is sent.
