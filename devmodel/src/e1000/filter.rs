@@ -1,6 +1,7 @@
 //! Which frames are for this card: addresses, the multicast table, the VLAN table.
 //!
-//! Source: SDM 3.2.1 (packet address filtering), 9.3 (VLAN filtering), 13.5 (MTA, RAL, RAH, VFTA).
+//! Source: SDM 3.2.1 (packet address filtering), 9.3 (VLAN filtering), 13.5 (MTA, RAL, RAH, VFTA); QEMU lets BAM alone decide
+//! about broadcasts that are nobody's address, and so do we.
 //! Not modelled: RAH.AS, comparing with the source address (reserved for other controllers).
 
 use super::receive::rctl;

@@ -193,7 +193,11 @@ impl E1000 {
     fn write_register(&mut self, host: &mut dyn Host, offset: u32, value: u32) {
         let now = host.now();
         match offset {
-            regs::CTRL | regs::CTRL_AGAIN => self.write_control(value, now),
+            regs::CTRL | regs::CTRL_AGAIN => {
+                self.write_control(value, now);
+                // What waited for room is lost when the receiver goes off.
+                self.receive(host);
+            }
             regs::EECD => self.eeprom.write_eecd(value),
             regs::EERD => self.eeprom.write_eerd(value),
             regs::MDIC => {

@@ -3,7 +3,7 @@
 //! The partner at the other end can do everything, so that negotiation always ends with 1000 Mb/s, full duplex. It takes
 //! a tenth of a second, during which the link is down: drivers wait for the interrupt that says that it is up.
 //!
-//! Source: SDM 8 (PHY functionality), 13.4.5 (MDIC), 13.5 (PHY registers); Marvell 88E1000 data sheet.
+//! Source: SDM, PHY functionality, MDIC and the PHY's registers; Marvell 88E1000 data sheet.
 //! Not modelled: other speeds (what software forces is storage), that BMSR's link bit is latched low, master and slave
 //! resolution, cable tests, interrupts of the PHY. Registers that are not listed read as zero.
 

@@ -3,7 +3,7 @@
 //! A frame for which there are not enough descriptors stays with the host until the driver moves the tail. One that would
 //! not fit a ring with every descriptor free is lost, and so is all that arrives while the receiver is off.
 //!
-//! Source: SDM 3.2 (packet reception), 13.4.22 (RCTL), 13.4.51 (RXCSUM).
+//! Source: SDM 3.2 (packet reception), 13.4.22 (RCTL), RXCSUM.
 //! Not modelled: the delay timers (every frame asks for its interrupt at once); the packet checksum of a descriptor,
 //! which reads as zero; the content of the frame check sequence, which is zero where a driver keeps it (RCTL.SECRC off);
 //! storing bad frames (there are none), CFI filtering, MAC control frames.

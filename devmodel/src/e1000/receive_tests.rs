@@ -249,6 +249,16 @@ fn a_frame_without_room_waits_for_the_tail_and_is_reported_once() {
 }
 
 #[test]
+fn a_reset_loses_what_waited_for_room() {
+    let mut pc = Pc::running();
+    pc.write(RDT, 0);
+    pc.arrives(frame(MAC, 100), UNKNOWN);
+    assert_eq!(pc.nic().received.len(), 1);
+    pc.write(0x00, 1 << 26);
+    assert!(pc.nic().received.is_empty());
+}
+
+#[test]
 fn a_frame_that_no_ring_could_hold_is_lost() {
     let mut pc = Pc::running();
     pc.write(RCTL, BASE | 3 << 16 | 0x20);

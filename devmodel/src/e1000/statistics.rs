@@ -4,7 +4,11 @@
 //! Not modelled: what can only go wrong on a wire stays zero.
 //! Invariant: a counter that is full stays full.
 
-/// Statistics by their offset from [`super::regs::STATISTICS`].
+use crate::net::multicast::{is_broadcast, is_group};
+
+// Counters, by their offset from `regs::STATISTICS`.
+
+/// MPC, missed packets: there was no room.
 pub(super) const MPC: u32 = 0x10;
 /// PRC64, the first of six for lengths of received frames.
 const PRC64: u32 = 0x5c;
@@ -33,8 +37,6 @@ pub(super) const TSCTC: u32 = 0xf8;
 
 /// Bytes of a frame check sequence.
 const FCS: u32 = 4;
-
-use crate::net::multicast::{is_broadcast, is_group};
 
 /// The counters.
 #[derive(Clone, Debug)]

@@ -58,7 +58,6 @@ pub(super) struct Outgoing {
 
 /// How far it is.
 #[derive(Clone, Debug)]
-#[allow(clippy::large_enum_variant, reason = "there is one, and both large ones are as large")]
 pub(super) enum Stage {
     /// Plain, and begun at the host.
     Plain,

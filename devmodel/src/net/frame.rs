@@ -5,7 +5,7 @@
 use crate::host::{NicHost, NicId};
 
 /// Something that holds a frame, from its destination address on, without a frame check sequence.
-#[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+#[expect(clippy::len_without_is_empty, reason = "nobody asks")]
 pub trait Frame {
     /// Its length in bytes.
     fn len(&self) -> usize;

@@ -44,7 +44,7 @@ pub struct Plan {
     pub transport_at: usize,
     /// How many bytes of data a segment has at most; not zero.
     pub segment: u16,
-    /// The checksum of the IPv4 header.
+    /// The checksum of the IPv4 header. Its field holds zero.
     pub ip_checksum: Option<ChecksumField>,
     /// The checksum of TCP or UDP. Its field holds the sum of the pseudo header without a length.
     pub transport_checksum: Option<ChecksumField>,
@@ -206,7 +206,8 @@ impl Segmenter {
 }
 
 /// Sums up a part of the frame that is put together, and writes the checksum into it. A field that is not all inside of
-/// the frame, or a range that begins outside, is left alone.
+/// the frame, or a range that begins outside, is left alone. A sum of zero is written as all ones: the same number, but
+/// for UDP, where zero is no checksum.
 pub fn write_checksum(host: &mut dyn Host, nic: NicId, field: ChecksumField) {
     let len = host.nic_len(nic);
     if field.start >= len || field.at.saturating_add(2) > len {
