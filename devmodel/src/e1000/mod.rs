@@ -26,6 +26,8 @@ mod eeprom;
 mod filter;
 mod interrupts;
 mod offload;
+#[cfg(test)]
+mod offload_tests;
 mod phy;
 mod receive;
 #[cfg(test)]
