@@ -236,8 +236,10 @@ impl E1000 {
                 self.receive(host);
             }
         } else if self.transmitter.ring.write(offset.wrapping_sub(regs::TDBAL), value) {
-            if offset == regs::TDT {
-                self.transmit(host);
+            match offset {
+                regs::TDH => self.transmitter.forget(),
+                regs::TDT => self.transmit(host),
+                _ => {}
             }
         } else {
             self.storage.write(offset, value);

@@ -36,6 +36,8 @@ pub(super) const RDBAL: u32 = 0x2800;
 pub(super) const RDT: u32 = 0x2818;
 /// TDBAL, the first register of the transmit ring.
 pub(super) const TDBAL: u32 = 0x3800;
+/// TDH, the head of the transmit ring.
+pub(super) const TDH: u32 = 0x3810;
 /// TDT, the tail of the transmit ring.
 pub(super) const TDT: u32 = 0x3818;
 /// The first statistics register.

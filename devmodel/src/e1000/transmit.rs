@@ -80,6 +80,13 @@ pub(super) enum Progress {
     Later,
 }
 
+impl Transmitter {
+    /// The head was moved by hand: what was begun there has no end.
+    pub(super) fn forget(&mut self) {
+        (self.frame, self.consumed) = (None, 0);
+    }
+}
+
 impl E1000 {
     /// Sends what is on the ring.
     pub(super) fn transmit(&mut self, host: &mut dyn Host) {

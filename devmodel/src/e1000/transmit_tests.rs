@@ -299,3 +299,13 @@ fn a_reset_forgets_the_frame_that_was_begun() {
     pc.queue(&[descriptor(TX_DATA, EOP | 60, 0, 0)]);
     assert_eq!(pc.sent()[0].0.len(), 60);
 }
+
+#[test]
+fn a_head_that_is_moved_leaves_the_frame_that_was_begun_behind() {
+    let mut pc = Pc::running();
+    pc.queue(&[descriptor(TX_DATA, 50, 0, 0)]);
+    pc.write(TDH, 0);
+    pc.write(TDT, 0);
+    pc.queue(&[descriptor(TX_DATA, EOP | 70, 0, 0)]);
+    assert_eq!(pc.sent()[0].0.len(), 70);
+}
