@@ -13,6 +13,7 @@
 //! | [`card`] | what plugs into the PCI bus, as one trait |
 //! | [`machine`] | the PC: owns every device, routes accesses, interrupt levels and deadlines |
 //! | [`pci`], [`piix3`], [`piix4_pm`] | configuration space, host bridge, south bridge, power management |
+//! | [`net`], [`e1000`] | what network cards have in common, and those there are |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
 //!
 //! Invariant: nothing that a guest writes makes a device panic, loop without bound or allocate without bound.
@@ -45,10 +46,12 @@ pub mod bus;
 pub mod card;
 pub mod cmos;
 pub mod debug_port;
+pub mod e1000;
 pub mod fw_cfg;
 pub mod guest_log;
 pub mod host;
 pub mod machine;
+pub mod net;
 pub mod pci;
 pub mod piix3;
 pub mod piix4_pm;
