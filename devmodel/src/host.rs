@@ -147,7 +147,7 @@ pub struct Offload {
     /// with at most one VLAN tag, IPv4 or IPv6, TCP or UDP.
     pub blank_checksum: bool,
     /// It is too long: it has to be cut into TCP segments of so many bytes of payload at most. `blank_checksum` is set
-    /// too, and the pseudo header's sum is without a length.
+    /// too; the headers are those of one segment with all of the payload.
     pub segment: Option<u16>,
 }
 
@@ -187,7 +187,7 @@ pub struct Received {
 }
 
 /// The longest frame that can be sent, in bytes, headers included.
-pub const FRAME_MAX: usize = 65_535 + 18;
+pub const FRAME_MAX: usize = 65_535;
 
 /// The networks. Each has one frame at a time that is being put together, and one at a time that is being taken in.
 ///
@@ -203,9 +203,9 @@ pub trait NicHost {
     /// Begins a new frame, which is empty; one that was begun and not sent is forgotten. `false`: there is no room for one
     /// of [`FRAME_MAX`] bytes now; [`crate::card::Card::nic_ready`] follows when there is.
     fn nic_begin(&mut self, nic: NicId) -> bool;
-    /// Appends guest memory. What would make the frame longer than [`FRAME_MAX`] is dropped.
+    /// Appends guest memory. A frame that gets longer than [`FRAME_MAX`] is lost.
     fn nic_append_from_guest(&mut self, nic: NicId, addr: GuestAddr, len: usize) -> Result<(), Unmapped>;
-    /// Appends bytes, with the same limit.
+    /// Appends bytes.
     fn nic_append(&mut self, nic: NicId, data: &[u8]);
     /// How long the frame is.
     fn nic_len(&self, nic: NicId) -> usize;

@@ -13,7 +13,7 @@
 //! | [`card`] | what plugs into the PCI bus, as one trait |
 //! | [`machine`] | the PC: owns every device, routes accesses, interrupt levels and deadlines |
 //! | [`pci`], [`piix3`], [`piix4_pm`] | configuration space, host bridge, south bridge, power management |
-//! | [`net`], [`e1000`] | what network cards have in common, and those there are |
+//! | [`net`], [`e1000`], [`rtl8139`] | what network cards have in common, and those there are |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
 //!
 //! Invariant: nothing that a guest writes makes a device panic, loop without bound or allocate without bound.
@@ -57,6 +57,7 @@ pub mod piix3;
 pub mod piix4_pm;
 pub mod ps2;
 pub mod reset;
+pub mod rtl8139;
 pub mod time;
 pub mod uart;
 pub mod vga;

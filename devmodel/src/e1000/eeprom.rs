@@ -1,11 +1,10 @@
-//! The EEPROM, a 93C46 of 64 words: its content, and the two ways to it.
+//! The content of the EEPROM, and the two ways to it.
 //!
-//! EERD reads a word by its address at once. EECD are the pins: a driver selects the chip, and with each rising edge of
-//! the clock shifts in a start bit, two bits of operation and six of address; then each rising edge shifts out a bit of
-//! the word, highest first. The word after it follows.
+//! EERD reads a word by its address at once. EECD are the wires of the chip ([`crate::net::eeprom`]).
 //!
-//! Source: SDM 5 (EEPROM interface and map), 13.4.3 (EECD), 13.4.4 (EERD); Microchip 93C46 data sheet.
-//! Not modelled: writing and erasing; such operations are taken and do nothing.
+//! Source: SDM 5 (EEPROM interface and map), 13.4.3 (EECD), 13.4.4 (EERD).
+
+use crate::net::eeprom::{Eeprom as Chip, Wires};
 
 /// EECD.SK, the clock.
 const SK: u32 = 1 << 0;
@@ -29,41 +28,23 @@ const START: u32 = 1 << 0;
 /// EERD.DONE.
 const DONE: u32 = 1 << 4;
 
-/// Number of words.
-const WORDS: usize = 64;
+/// Where the checksum is: the last word.
+const LAST: u8 = 0x3f;
 /// The sum of all words.
 const SUM: u16 = 0xbaba;
-/// Start bit and operation of a read.
-const READ: u16 = 0b110;
-
-/// What the chip does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It waits for a start bit.
-    Idle,
-    /// It takes an operation: so many bits of it, with these values.
-    Command { bits: u16, count: u8 },
-    /// It gives out a bit: of this word, and so many are left of it.
-    Reading { word: u16, left: u8, output: bool },
-    /// It does something else, until it is no longer selected.
-    Busy,
-}
-
 /// The EEPROM and its registers.
 #[derive(Clone, Debug)]
 pub(super) struct Eeprom {
-    words: [u16; WORDS],
+    chip: Chip,
     eecd: u32,
     eerd: u32,
-    state: State,
 }
 
 impl Eeprom {
     /// The EEPROM of a card with this address.
     pub(super) fn new(mac: [u8; 6], device: u16, vendor: u16, subsystem: (u16, u16)) -> Self {
-        let mut words = [0_u16; WORDS];
         let [a, b, c, d, e, f] = mac;
-        let content = [
+        let mut content = [
             (0x00, u16::from_le_bytes([a, b])),
             (0x01, u16::from_le_bytes([c, d])),
             (0x02, u16::from_le_bytes([e, f])),
@@ -78,26 +59,19 @@ impl Eeprom {
             // Initialization control 2: pause frames in both directions may be negotiated.
             (0x0f, 0x3040),
             (0x2f, 0x0602),
+            (LAST, 0),
         ];
-        for (at, value) in content {
-            if let Some(word) = words.get_mut(at) {
-                *word = value;
-            }
-        }
-        let sum = words.iter().fold(0_u16, |sum, word| sum.wrapping_add(*word));
-        if let Some(last) = words.last_mut() {
+        let sum = content.iter().fold(0_u16, |sum, (_, word)| sum.wrapping_add(*word));
+        if let Some((_, last)) = content.last_mut() {
             *last = SUM.wrapping_sub(sum);
         }
-        Self { words, eecd: 0, eerd: 0, state: State::Idle }
+        Self { chip: Chip::new(&content), eecd: 0, eerd: 0 }
     }
 
     /// Registers and pins after a reset.
     pub(super) fn reset(&mut self) {
-        (self.eecd, self.eerd, self.state) = (0, 0, State::Idle);
-    }
-
-    fn word(&self, address: u16) -> u16 {
-        self.words.get(usize::from(address)).copied().unwrap_or(0)
+        (self.eecd, self.eerd) = (0, 0);
+        self.chip.drive(Wires::default());
     }
 
     /// EERD, when it is read.
@@ -110,52 +84,20 @@ impl Eeprom {
         let [_, address, ..] = value.to_le_bytes();
         self.eerd = u32::from(address) << 8;
         if value & START != 0 {
-            self.eerd |= u32::from(self.word(address.into())) << 16 | DONE;
+            self.eerd |= u32::from(self.chip.word(address.into())) << 16 | DONE;
         }
     }
 
     /// EECD, when it is read.
     pub(super) fn read_eecd(&self) -> u32 {
         let granted = if self.eecd & REQ != 0 { GNT } else { 0 };
-        let output = match self.state {
-            State::Reading { output, .. } => output,
-            // Pulled up while the chip does not drive it; an operation is complete at once.
-            _ => true,
-        };
+        let output = self.chip.data_out();
         self.eecd | PRES | granted | if output { DO } else { 0 }
     }
 
     /// EECD, when it is written.
     pub(super) fn write_eecd(&mut self, value: u32) {
-        let rising = value & !self.eecd & SK != 0;
         self.eecd = value & (SK | CS | DI | FWE | REQ);
-        if value & CS == 0 {
-            self.state = State::Idle;
-        } else if rising {
-            self.state = self.clock(value & DI != 0);
-        }
-    }
-
-    fn clock(&self, input: bool) -> State {
-        match self.state {
-            State::Idle if input => State::Command { bits: 1, count: 1 },
-            State::Idle => State::Idle,
-            State::Command { bits, count } => {
-                let (bits, count) = (bits << 1 | u16::from(input), count.wrapping_add(1));
-                match (bits >> 6, count) {
-                    // A zero comes before the word.
-                    (READ, 9) => State::Reading { word: bits & 0x3f, left: 16, output: false },
-                    (_, 9..) => State::Busy,
-                    _ => State::Command { bits, count },
-                }
-            }
-            State::Reading { word, left, .. } => {
-                let (word, left) = if left == 0 { (word.wrapping_add(1) & 0x3f, 16) } else { (word, left) };
-                let left = left.wrapping_sub(1);
-                let output = self.word(word).wrapping_shr(left.into()) & 1 != 0;
-                State::Reading { word, left, output }
-            }
-            State::Busy => State::Busy,
-        }
+        self.chip.drive(Wires { select: value & CS != 0, clock: value & SK != 0, data_in: value & DI != 0 });
     }
 }

@@ -14,11 +14,8 @@ use super::{E1000, statistics};
 use crate::host::{FRAME_MAX, Host, NicFeatures, NicId, Offload};
 use crate::net::frame::{Frame, Sending};
 use crate::net::headers::{Headers, Transport, Version};
-use crate::net::segment::{ChecksumField, HEADERS_MAX, Plan, Segmenter, write_checksum};
-use crate::net::{SHORTEST, TAG, TAG_AT};
-
-/// The longest IP packet.
-const LONGEST_PACKET: usize = 65_535;
+use crate::net::segment::{ChecksumField, HEADERS_MAX, Plan, Segmenter, leave_to_network, write_checksum};
+use crate::net::{LONGEST_PACKET, SHORTEST, TAG, TAG_AT};
 
 impl E1000 {
     /// The headers of a packet that is to be cut are here: decides who cuts it. `false`: the network has no room.
@@ -106,28 +103,17 @@ impl E1000 {
     /// Sends a packet that the network cuts. Its headers were looked at when they were complete.
     fn finish_whole(&mut self, host: &mut dyn Host, frame: &Outgoing) {
         let context = frame.context;
-        let len = host.nic_len(self.nic);
-        let (ip, transport) = (usize::from(context.ipcss), usize::from(context.tucss));
-        let header_len = usize::from(context.hdrlen);
-        let payload = len.saturating_sub(header_len);
-        let Ok(packet) = u16::try_from(len.saturating_sub(ip)) else { return };
+        let Some(headers) = Headers::parse(&Sending { host: &*host, nic: self.nic }) else { return };
+        let payload = host.nic_len(self.nic).saturating_sub(usize::from(context.hdrlen));
         let segment = usize::from(context.mss);
-        if context.ipv4 {
-            host.nic_write(self.nic, ip.wrapping_add(2), &packet.to_be_bytes());
-            write_checksum(host, self.nic, context.ip_checksum());
-        } else {
-            host.nic_write(self.nic, ip.wrapping_add(4), &packet.saturating_sub(40).to_be_bytes());
-        }
+        leave_to_network(host, self.nic, &headers);
         let mut offload = Offload { blank_checksum: true, segment: Some(context.mss) };
         let mut frames = payload.div_ceil(segment.max(1));
         if payload <= segment {
-            // It is short enough: a plain frame, whose pseudo header has a length.
+            // It is short enough: a plain frame.
             frames = 1;
             offload.segment = None;
-            let view = Sending { host: &*host, nic: self.nic };
-            let sum = Headers::parse(&view).map(|headers| headers.pseudo_header(&view, len.saturating_sub(transport)));
             let field = context.transport_checksum();
-            host.nic_write(self.nic, field.at, &sum.unwrap_or_default().value().to_be_bytes());
             if !host_can_finish(host, self.nic, field, frame.tag.is_some()) {
                 write_checksum(host, self.nic, field);
                 offload.blank_checksum = false;

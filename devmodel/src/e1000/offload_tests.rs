@@ -148,7 +148,8 @@ fn a_network_that_can_gets_a_long_packet_whole() {
             assert_eq!((headers.tagged, headers.end), (vlan, sent.len()), "the IP length is set");
             assert!(headers.ip_checksum_is_right(&sent[..]));
             let field = sent[..].word(headers.checksum_at().unwrap());
-            assert_eq!(field, headers.pseudo_header(&sent[..], 0).value(), "without a length");
+            let length = sent.len() - headers.payload;
+            assert_eq!(field, headers.pseudo_header(&sent[..], length).value(), "with the length of all");
             assert_eq!(sent[headers.payload + 20..], frame[frame.len() - 20_000..]);
             assert_eq!((pc.read(0x4080), pc.read(0x40f8)), (14, 1), "GPTC, TSCTC");
         }

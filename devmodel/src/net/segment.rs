@@ -205,6 +205,29 @@ impl Segmenter {
     }
 }
 
+/// Makes the headers of the frame that is put together those of one packet with all of its data, for a network that cuts
+/// it itself: its lengths, the checksum of IPv4, and the sum of the pseudo header where the checksum of TCP will be.
+pub fn leave_to_network(host: &mut dyn Host, nic: NicId, headers: &Headers) {
+    let len = host.nic_len(nic);
+    if headers.version == Version::V4 {
+        let ip_checksum = headers.ip.wrapping_add(10);
+        host.nic_write(nic, headers.ip.wrapping_add(2), &length(len, headers.ip).to_be_bytes());
+        host.nic_write(nic, ip_checksum, &[0; 2]);
+        write_checksum(host, nic, ChecksumField { start: headers.ip, end: Some(headers.payload), at: ip_checksum });
+    } else {
+        host.nic_write(nic, headers.ip.wrapping_add(4), &length(len, headers.payload).to_be_bytes());
+    }
+    blank_checksum(host, nic, headers);
+}
+
+/// Writes the sum of the pseudo header, of everything up to the frame's end, where the checksum of TCP or UDP will be.
+pub fn blank_checksum(host: &mut dyn Host, nic: NicId, headers: &Headers) {
+    let Some(at) = headers.checksum_at() else { return };
+    let frame = Sending { host: &*host, nic };
+    let sum = headers.pseudo_header(&frame, frame.len().saturating_sub(headers.payload)).value();
+    host.nic_write(nic, at, &sum.to_be_bytes());
+}
+
 /// Sums up a part of the frame that is put together, and writes the checksum into it. A field that is not all inside of
 /// the frame, or a range that begins outside, is left alone. A sum of zero is written as all ones: the same number, but
 /// for UDP, where zero is no checksum.
