@@ -209,7 +209,7 @@ fn a_frame_goes_out_of_a_buffer() {
         pc.dword(0x20 + index % 4 * 4, TX_DATA);
         pc.dword(0x10 + index % 4 * 4, 60 + index);
         assert_eq!(pc.sent(), [(data, Offload::default())]);
-        assert_eq!(pc.read(0x10 + index % 4 * 4, Width::Dword), 0xa000 | 60 + index, "read and sent");
+        assert_eq!(pc.read(0x10 + index % 4 * 4, Width::Dword), 0xa000 | (60 + index), "read and sent");
         assert_eq!(pc.events(), 4);
     }
 }

@@ -314,7 +314,6 @@ impl Draft {
                 let mac = mac(&properties.need("macaddr")?)?;
                 let model = properties.need("model")?;
                 self.nics.push(Nic { model, mac, vif, argument: argument.text() });
-                self.refuse(argument, table::NIC);
             }
             "tap" => {
                 properties.need("vlan")?;
@@ -537,6 +536,11 @@ impl Draft {
         Ok(())
     }
 
+    pub(super) fn usb_controller(&mut self, _: &Argument<'_>, _: String, _: Properties) -> Result<(), Reason> {
+        self.usb = true;
+        Ok(())
+    }
+
     pub(super) fn other(&mut self, _: &Argument<'_>, driver: String, properties: Properties) -> Result<(), Reason> {
         self.devices.push(Device { driver, properties });
         Ok(())
@@ -597,13 +601,7 @@ impl Draft {
                 let argument = if said.is_empty() { argument } else { said };
                 self.video = Some(Video { kind, memory_mib, argument });
             }
-            None => {
-                self.refused.push(Refusal::argument(
-                    "-std-vga",
-                    Reason::Missing("a Cirrus card is not supported: set vga=\"stdvga\" in xl.cfg"),
-                ));
-                self.video = Some(Video { kind: VideoKind::Cirrus, memory_mib, argument: said });
-            }
+            None => self.video = Some(Video { kind: VideoKind::Cirrus, memory_mib, argument: said }),
         }
     }
 

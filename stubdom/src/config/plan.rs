@@ -14,6 +14,14 @@ const MAX_SERIALS: usize = 4;
 const MAX_VCPUS: u32 = 128;
 /// What physical addresses of 52 bits reach.
 const MAX_MEMORY_MIB: u64 = 1 << 32;
+/// The largest video memory of a Cirrus card, in MiB.
+const MAX_CIRRUS_MIB: u32 = 8;
+/// As many emulated network cards as libxl's Ethernet addresses and our memory are good for.
+const MAX_NICS: usize = 8;
+/// Ports of an AHCI controller.
+const AHCI_PORTS: u8 = 6;
+/// Ports of a hub.
+const MAX_USB_DEVICES: usize = 8;
 /// The largest video memory that `devmodel::machine::VgaConfig` allows, in MiB.
 const MAX_VIDEO_MIB: u32 = 256;
 
@@ -34,19 +42,65 @@ pub struct MachinePlan {
     pub xen_platform: bool,
     /// Where to boot from, in this order. What is not there is skipped by the firmware.
     pub boot: BootOrder,
-    /// The standard VGA card, unless the guest has none.
+    /// The graphics card, unless the guest has none.
     pub video: Option<VideoPlan>,
+    /// The network cards, in the order of their slots.
+    pub nics: Vec<NicPlan>,
+    /// What is plugged into the USB controller; `None`: there is none.
+    pub usb: Option<Vec<UsbPlan>>,
     /// The serial ports: at most 4, COM1 first.
     pub serials: Vec<SerialPlan>,
-    /// The IDE drives, by rising slot: at most 4.
+    /// The IDE drives and those of the AHCI controller, each by rising slot: at most 4 and 6.
     pub drives: Vec<DrivePlan>,
 }
 
-/// The standard VGA card.
+/// A network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NicPlan {
+    /// Which card.
+    pub model: NicModel,
+    /// Its Ethernet address.
+    pub mac: [u8; 6],
+    /// The virtual network interface behind it: `device/vif/<number>`.
+    pub vif: u32,
+}
+
+/// Network cards that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NicModel {
+    /// Realtek RTL8139C+.
+    Rtl8139,
+    /// Intel 82540EM.
+    E1000,
+}
+
+/// A USB device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UsbPlan {
+    /// A pointer with an absolute position.
+    Tablet,
+    /// A mouse.
+    Mouse,
+    /// A keyboard.
+    Keyboard,
+}
+
+/// The graphics card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VideoPlan {
+    /// Which one.
+    pub model: VideoModel,
     /// Its memory in MiB: a power of two, at most 256.
     pub memory_mib: u32,
+}
+
+/// Graphics cards that are there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VideoModel {
+    /// QEMU's `VGA`: standard VGA with the Bochs VBE registers.
+    Std,
+    /// Cirrus Logic GD5446.
+    Cirrus,
 }
 
 /// A serial port.
@@ -58,10 +112,12 @@ pub struct SerialPlan {
     pub console: u32,
 }
 
-/// An IDE drive.
+/// A drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrivePlan {
-    /// 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave.
+    /// Where it is plugged in.
+    pub bus: DriveBus,
+    /// On IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. On AHCI: the port, 0 to 5.
     pub slot: u8,
     /// Which kind of drive it is.
     pub media: Media,
@@ -69,6 +125,15 @@ pub struct DrivePlan {
     pub vbd: Option<u32>,
     /// The guest must not write to it.
     pub read_only: bool,
+}
+
+/// What drives are plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DriveBus {
+    /// The PIIX3.
+    Ide,
+    /// An AHCI controller.
+    Ahci,
 }
 
 impl Config {
@@ -84,7 +149,7 @@ impl Config {
             Contract::QemuXen => self.named_drives(vbds)?,
             Contract::Traditional => stored_drives(vbds)?,
         };
-        drives.sort_by_key(|drive| drive.slot);
+        drives.sort_by_key(|drive| (drive.bus, drive.slot));
         Ok(MachinePlan {
             guest: self.guest,
             name: self.name.clone(),
@@ -94,6 +159,8 @@ impl Config {
             xen_platform: self.machine.xen_platform,
             boot: self.boot.clone(),
             video: self.planned_video()?,
+            nics: self.planned_nics()?,
+            usb: self.planned_usb()?,
             serials: self.planned_serials()?,
             drives,
         })
@@ -129,13 +196,57 @@ impl Config {
             return Ok(None);
         };
         let refuse = |advice| Err(Refusal::argument(&video.argument, Reason::NotSupported(advice)));
-        match (video.kind, video.memory_mib) {
-            (VideoKind::Cirrus | VideoKind::Qxl, _) => refuse(table::STDVGA),
-            (VideoKind::Std, mib) if mib > MAX_VIDEO_MIB || !mib.is_power_of_two() => {
-                refuse("set videoram=16 in xl.cfg")
-            }
-            (VideoKind::Std, memory_mib) => Ok(Some(VideoPlan { memory_mib })),
+        let model = match video.kind {
+            VideoKind::Qxl => return refuse(table::STDVGA),
+            VideoKind::Std => VideoModel::Std,
+            VideoKind::Cirrus => VideoModel::Cirrus,
+        };
+        // Its banks reach no further.
+        let most = if model == VideoModel::Cirrus { MAX_CIRRUS_MIB } else { MAX_VIDEO_MIB };
+        let memory_mib = if model == VideoModel::Cirrus { video.memory_mib.clamp(4, most) } else { video.memory_mib };
+        if memory_mib > most || !memory_mib.is_power_of_two() {
+            return refuse("set videoram=16 in xl.cfg");
         }
+        Ok(Some(VideoPlan { model, memory_mib }))
+    }
+
+    fn planned_nics(&self) -> Result<Vec<NicPlan>, Refusal> {
+        let mut nics: Vec<NicPlan> = Vec::new();
+        for nic in &self.nics {
+            let refuse = |reason| Err(Refusal::argument(&nic.argument, reason));
+            let model = match nic.model.as_str() {
+                "rtl8139" => NicModel::Rtl8139,
+                "e1000" | "e1000-82540em" => NicModel::E1000,
+                _ => return refuse(Reason::NotSupported(table::NIC)),
+            };
+            if nics.iter().any(|other| other.vif == nic.vif) {
+                return refuse(Reason::Malformed("another card has the same network"));
+            }
+            if nics.len() >= MAX_NICS {
+                return refuse(Reason::NotSupported(
+                    "a guest has at most 8 emulated cards: write type=vif for the others",
+                ));
+            }
+            nics.push(NicPlan { model, mac: nic.mac, vif: nic.vif });
+        }
+        Ok(nics)
+    }
+
+    fn planned_usb(&self) -> Result<Option<Vec<UsbPlan>>, Refusal> {
+        let mut devices = Vec::new();
+        for name in &self.usb_devices {
+            let refuse = |advice| Err(Refusal::argument(&format!("-usbdevice {name}"), Reason::NotSupported(advice)));
+            devices.push(match name.as_str() {
+                "tablet" => UsbPlan::Tablet,
+                "mouse" => UsbPlan::Mouse,
+                "keyboard" => UsbPlan::Keyboard,
+                _ => return refuse("tablet, mouse and keyboard are; name no other in usbdevice of xl.cfg"),
+            });
+            if devices.len() > MAX_USB_DEVICES {
+                return refuse("there is room for 8 USB devices: shorten usbdevice in xl.cfg");
+            }
+        }
+        Ok((self.usb || !devices.is_empty()).then_some(devices))
     }
 
     fn planned_serials(&self) -> Result<Vec<SerialPlan>, Refusal> {
@@ -152,22 +263,22 @@ impl Config {
     fn named_drives(&self, vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
         let plan = |disk: &super::Disk| {
             let refuse = |advice| Err(Refusal::argument(&disk.argument, Reason::NotSupported(advice)));
-            let slot = match (disk.slot, disk.media, disk.cache) {
-                (Slot::Ide(slot), Media::Cdrom, _) => slot,
-                (Slot::Ahci(_), _, _) => return refuse(table::AHCI),
-                (Slot::Scsi(_), _, _) => return refuse(table::SCSI),
-                (_, _, Cache::Writethrough | Cache::Directsync | Cache::Unsafe) => {
-                    return refuse("leave out device_model_args in xl.cfg");
-                }
-                (Slot::Ide(slot), Media::Disk, Cache::Writeback | Cache::None) => slot,
+            let (bus, slot) = match disk.slot {
+                Slot::Ide(slot) => (DriveBus::Ide, slot),
+                Slot::Ahci(port) if port < AHCI_PORTS => (DriveBus::Ahci, port),
+                Slot::Ahci(_) => return refuse(table::AHCI),
+                Slot::Scsi(_) => return refuse(table::SCSI),
             };
+            if disk.media == Media::Disk && !matches!(disk.cache, Cache::Writeback | Cache::None) {
+                return refuse("leave out device_model_args in xl.cfg");
+            }
             let media = disk.media;
             if media == Media::Cdrom && disk.image.is_none() {
                 // Its virtual block device has nothing behind it, and would never connect.
-                return Ok(DrivePlan { slot, media, vbd: None, read_only: true });
+                return Ok(DrivePlan { bus, slot, media, vbd: None, read_only: true });
             }
             let vbd = disk.find(vbds)?;
-            Ok(DrivePlan { slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
+            Ok(DrivePlan { bus, slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
         };
         self.disks.iter().map(plan).collect()
     }
@@ -193,7 +304,13 @@ fn stored_drives(vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
         if drives.iter().any(|drive| drive.slot == slot) {
             return refuse("give hda and xvda (and so on) different letters in disk=[ ]");
         }
-        drives.push(DrivePlan { slot, media: Media::Disk, vbd: Some(vbd.number), read_only: vbd.read_only });
+        drives.push(DrivePlan {
+            bus: DriveBus::Ide,
+            slot,
+            media: Media::Disk,
+            vbd: Some(vbd.number),
+            read_only: vbd.read_only,
+        });
     }
     Ok(drives)
 }

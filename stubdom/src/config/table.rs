@@ -37,12 +37,14 @@ use Effect::{Apply, Ignore, Refuse};
 
 pub(super) const CDROM: &str =
     "CD drives need device_model_version=\"qemu-xen\", or leave the cdrom out of disk=[ ] in xl.cfg";
-pub(super) const NIC: &str = "emulated network cards are not supported yet: write type=vif in vif=[ ] of xl.cfg (the guest then needs Xen's network driver), or vif=[ ]";
-const USB: &str = "USB is not supported yet: set usb=0 and leave out usbdevice, usbversion and usbctrl in xl.cfg";
+pub(super) const NIC: &str =
+    "set model=rtl8139 or model=e1000 in vif=[ ] of xl.cfg, or type=vif for guests with Xen's network driver";
+const USB: &str = "USB 2 and 3 are not supported: leave out usbversion and usbctrl in xl.cfg";
 const SOUND: &str = "sound cards are not supported: leave out soundhw in xl.cfg";
 pub(super) const SCSI: &str =
     "SCSI disks are not supported: name the disk hda to hdd, or xvda to xvdd, in disk=[ ] of xl.cfg";
-pub(super) const AHCI: &str = "AHCI is not supported: leave out hdtype, or set hdtype=\"ide\", in xl.cfg";
+pub(super) const AHCI: &str =
+    "an AHCI controller has six ports: name the other disks xvdg and up in disk=[ ] of xl.cfg";
 pub(super) const STDVGA: &str = "set vga=\"stdvga\" in xl.cfg";
 const SPICE: &str = "set spice=0 and vnc=1 in xl.cfg";
 const KERNEL: &str = "leave out kernel, ramdisk and cmdline in xl.cfg: the guest boots from its disk";
@@ -90,8 +92,8 @@ const QEMU_XEN: &[Line] = &[
     with("-display",            Apply(Draft::display)),
     with("-k",                  Apply(Draft::keymap)),
     with("-vnc",                Apply(Draft::vnc_only_none)),
-    flag("-usb",                Refuse(Draft::usb, USB)),
-    with("-usbdevice",          Refuse(Draft::usb_device, USB)),
+    flag("-usb",                Apply(Draft::usb)),
+    with("-usbdevice",          Apply(Draft::usb_device)),
     with("-kernel",             Refuse(Draft::kernel, KERNEL)),
     with("-initrd",             Refuse(Draft::initrd, KERNEL)),
     with("-append",             Refuse(Draft::append, KERNEL)),
@@ -124,8 +126,8 @@ const TRADITIONAL: &[Line] = &[
     with("-net",                Apply(Draft::net)),
     with("-k",                  Apply(Draft::keymap)),
     with("-vnc",                Apply(Draft::vnc)),
-    flag("-usb",                Refuse(Draft::usb, USB)),
-    with("-usbdevice",          Refuse(Draft::usb_device, USB)),
+    flag("-usb",                Apply(Draft::usb)),
+    with("-usbdevice",          Apply(Draft::usb_device)),
     with("-soundhw",            Refuse(Draft::sound, SOUND)),
     flag("-gfx_passthru",       Refuse(Draft::gfx_passthrough, PASSTHROUGH)),
     with("-loadvm",             Refuse(Draft::incoming, RESTORE)),
@@ -137,16 +139,16 @@ const TRADITIONAL: &[Line] = &[
 #[rustfmt::skip]
 pub(super) const DEVICES: &[DeviceLine] = &[
     device("VGA",                 Apply(Draft::video_std)),
-    device("cirrus-vga",          Refuse(Draft::video_cirrus, STDVGA)),
+    device("cirrus-vga",          Apply(Draft::video_cirrus)),
     device("qxl-vga",             Refuse(Draft::video_qxl, STDVGA)),
-    device("ide-hd",              Refuse(Draft::ahci_disk, AHCI)),
+    device("ide-hd",              Apply(Draft::ahci_disk)),
     device("ide-cd",              Apply(Draft::ide_cdrom)),
     device("scsi-hd",             Refuse(Draft::scsi_disk, SCSI)),
-    device("ahci",                Refuse(Draft::other, AHCI)),
+    device("ahci",                Apply(Draft::other)),
     device("lsi53c895a",          Refuse(Draft::other, SCSI)),
-    device("rtl8139",             Refuse(Draft::nic, NIC)),
-    device("e1000",               Refuse(Draft::nic, NIC)),
-    device("e1000-82540em",       Refuse(Draft::nic, NIC)),
+    device("rtl8139",             Apply(Draft::nic)),
+    device("e1000",               Apply(Draft::nic)),
+    device("e1000-82540em",       Apply(Draft::nic)),
     device("e1000e",              Refuse(Draft::nic, NIC)),
     device("ne2k_pci",            Refuse(Draft::nic, NIC)),
     device("pcnet",               Refuse(Draft::nic, NIC)),
@@ -156,7 +158,7 @@ pub(super) const DEVICES: &[DeviceLine] = &[
     device("virtio-net",          Refuse(Draft::nic, NIC)),
     device("virtio-net-pci",      Refuse(Draft::nic, NIC)),
     device("vmxnet3",             Refuse(Draft::nic, NIC)),
-    device("piix3-usb-uhci",      Refuse(Draft::other, USB)),
+    device("piix3-usb-uhci",      Apply(Draft::usb_controller)),
     device("ich9-usb-ehci1",      Refuse(Draft::other, USB)),
     device("ich9-usb-uhci1",      Refuse(Draft::other, USB)),
     device("ich9-usb-uhci2",      Refuse(Draft::other, USB)),

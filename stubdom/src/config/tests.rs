@@ -3,8 +3,8 @@
 use super::disk::{Family, Vdev};
 use super::table::{DEVICES, Effect, options};
 use super::{
-    Cache, CommandLine, Config, Contract, DrivePlan, MachinePlan, Media, Reason, Refusal, SerialPlan, Slot, Vbd, Vcpus,
-    VideoKind, VideoPlan,
+    Cache, CommandLine, Config, Contract, DriveBus, DrivePlan, MachinePlan, Media, NicModel, NicPlan, Reason, Refusal,
+    SerialPlan, Slot, UsbPlan, Vbd, Vcpus, VideoKind, VideoModel, VideoPlan,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -108,15 +108,15 @@ fn the_drives_of_the_captured_store_are_found_among_its_virtual_block_devices() 
 }
 
 #[test]
-fn the_captured_qemu_xen_store_is_refused_at_its_first_unsupported_argument() {
+fn the_captured_qemu_xen_store_is_planned() {
     let entries = below(QEMU_XEN_STORE, "/vm/fc8e4ac2-31f4-4e6e-82f9-ba540b3259e1/image/dm-argv");
     let config = Config::from_dm_argv(&entries).unwrap();
-    assert_eq!(
-        line(config.plan(&[vbd(768)])),
-        "device-model argument \"-device cirrus-vga,vgamem_mb=8\" is not supported: set vga=\"stdvga\" in xl.cfg"
-    );
-    let refused: Vec<_> = config.refused.iter().map(ToString::to_string).collect();
-    assert_eq!(refused.len(), 4, "{refused:#?}");
+    let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
+    let plan = config.plan(&[vbd(768), cdrom]).unwrap();
+    assert_eq!(plan.nics, [NicPlan { model: NicModel::E1000, mac: [0x00, 0x16, 0x3e, 0x11, 0x22, 0x33], vif: 0 }]);
+    assert_eq!(plan.usb, Some(vec![UsbPlan::Tablet]));
+    assert_eq!(plan.video, Some(VideoPlan { model: VideoModel::Cirrus, memory_mib: 8 }));
+    assert_eq!(plan.drives.iter().map(|drive| drive.slot).collect::<Vec<_>>(), [0, 2]);
 }
 
 #[test]
@@ -131,11 +131,8 @@ fn the_captured_traditional_store_is_understood_whole() {
     assert!(config.acpi && config.serials.is_empty());
     let nic = config.nics.first().unwrap();
     assert_eq!((nic.model.as_str(), nic.mac, nic.vif), ("e1000", [0x00, 0x16, 0x3e, 0x11, 0x22, 0x33], 0));
-    assert_eq!(
-        line(config.plan(&[])),
-        "device-model argument \"-net nic,vlan=0,macaddr=00:16:3e:11:22:33,model=e1000\" is not supported: emulated network \
-         cards are not supported yet: write type=vif in vif=[ ] of xl.cfg (the guest then needs Xen's network driver), or vif=[ ]"
-    );
+    let plan = config.plan(&[]).unwrap();
+    assert_eq!(plan.nics, [NicPlan { model: NicModel::E1000, mac: nic.mac, vif: 0 }]);
 }
 
 // Machines that can be built.
@@ -159,11 +156,13 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
             acpi: true,
             xen_platform: true,
             boot: BootOrder::parse("dc").unwrap(),
-            video: Some(VideoPlan { memory_mib: 16 }),
+            video: Some(VideoPlan { model: VideoModel::Std, memory_mib: 16 }),
+            nics: vec![],
+            usb: None,
             serials: vec![SerialPlan { port: 0, console: 3 }, SerialPlan { port: 1, console: 4 }],
             drives: vec![
-                DrivePlan { slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
-                DrivePlan { slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
+                DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
+                DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
             ],
         })
     );
@@ -184,14 +183,14 @@ fn a_traditional_guest_takes_its_disks_from_the_store() {
     assert_eq!(
         plan.drives,
         [
-            DrivePlan { slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
-            DrivePlan { slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
-            DrivePlan { slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
+            DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
+            DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
+            DrivePlan { bus: DriveBus::Ide, slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
         ]
     );
     assert_eq!(plan.vcpus, Vcpus { online: 3, max: 4 });
     assert_eq!(plan.serials, [SerialPlan { port: 0, console: 3 }, SerialPlan { port: 1, console: 4 }]);
-    assert_eq!(plan.video, Some(VideoPlan { memory_mib: 8 }));
+    assert_eq!(plan.video, Some(VideoPlan { model: VideoModel::Std, memory_mib: 8 }));
     assert!(line(config.plan(&[vbd(768), vbd(51712)])).contains("device/vbd/51712"));
     assert!(line(config.plan(&[vbd(2048)])).contains("SCSI"));
     assert!(line(config.plan(&[vbd(769)])).contains("partitions"));
@@ -207,7 +206,10 @@ fn a_cd_drive_has_the_disc_that_its_drive_names_or_none() {
     let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
     for (drive, expected) in [(disc, Some(5632)), ("if=none,readonly=on,id=ide-5632", None)] {
         let plan = qemu_xen(&["-drive", drive, "-device", device]).unwrap().plan(&[cdrom]).unwrap();
-        assert_eq!(plan.drives, [DrivePlan { slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]);
+        assert_eq!(
+            plan.drives,
+            [DrivePlan { bus: DriveBus::Ide, slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]
+        );
     }
     let config = qemu_xen(&["-drive", disc, "-device", device]).unwrap();
     assert!(line(config.plan(&[])).contains("no such disk in device/vbd"));
@@ -243,24 +245,20 @@ fn every_refused_argument_is_named_with_advice() {
     let colo = "if=ide,index=0,media=disk,cache=writeback,driver=quorum,id=e,children.0.file.filename=/dev/xvda,\
                 children.0.driver=host_device,read-pattern=fifo,vote-threshold=1";
     let cases: &[(&[&str], &str)] = &[
-        (&["-device", "cirrus-vga,vgamem_mb=8"], "vga=\"stdvga\""),
         (&["-device", "qxl-vga,vram_size_mb=64,ram_size_mb=64"], "vga=\"stdvga\""),
         (&["-device", "VGA,vgamem_mb=512"], "videoram=16"),
         (&["-device", "VGA,vgamem_mb=12"], "videoram=16"),
-        (&["-device", "rtl8139,id=nic0,netdev=net0,mac=00:16:3e:11:22:33"], "type=vif"),
+        (&["-device", "e1000e,id=nic0,netdev=net0,mac=00:16:3e:11:22:33"], "model=e1000"),
         (&["-device", "some-card,id=nic1,netdev=net1,mac=00:16:3e:11:22:33"], "type=vif"),
         (&["-device", "lsi53c895a"], "SCSI"),
         (&["-drive", scsi, "-device", "scsi-hd,drive=scsi0-hd0,scsi-id=0"], "SCSI"),
-        (&["-device", "ahci,id=ahci0"], "hdtype"),
-        (&["-drive", ahci, "-device", "ide-hd,bus=ahci0.0,unit=0,drive=ahcidisk-0"], "hdtype"),
+        (&["-drive", ahci, "-device", "ide-hd,bus=ahci0.6,unit=0,drive=ahcidisk-0"], "six ports"),
         (&["-drive", colo], "COLO"),
         (&["-drive", "if=none,driver=host_device,file=/dev/xvda,id=e"], "COLO"),
         (&["-object", "filter-mirror,id=m1,netdev=net0,queue=tx,outdev=mirror0"], "COLO"),
         (&["-chardev", "pty,id=libxl-channel0"], "channel"),
         (&["-chardev", "socket,id=libxl-channel1,path=/a,server=on,wait=off"], "channel"),
-        (&["-usb"], "usb=0"),
-        (&["-usbdevice", "tablet"], "usbdevice"),
-        (&["-device", "piix3-usb-uhci,id=usb"], "usbversion"),
+        (&["-usbdevice", "braille"], "usbdevice"),
         (&["-device", "ich9-usb-ehci1,id=usb,addr=0x1d.0x7,multifunction=on"], "usbversion"),
         (&["-device", "ich9-usb-uhci1,masterbus=usb.0,firstport=0,addr=0x1d.0,multifunction=on"], "usbversion"),
         (&["-device", "ich9-usb-uhci3,masterbus=usb.0,firstport=4,addr=0x1d.0x2,multifunction=on"], "usbversion"),
@@ -290,16 +288,49 @@ fn every_refused_argument_is_named_with_advice() {
         assert!(refusal.contains(&last.chars().take(60).collect::<String>()), "{refusal}");
     }
     for (words, advice) in [
-        ("-std-vga -usb", "usb=0"),
-        ("-std-vga -usbdevice tablet", "usbdevice"),
+        ("-std-vga -usbdevice host:1.2", "usbdevice"),
+        ("-std-vga -net nic,vlan=0,macaddr=00:16:3e:11:22:33,model=ne2k_pci", "model=e1000"),
         ("-std-vga -soundhw ac97", "soundhw"),
         ("-std-vga -gfx_passthru", "gfx_passthru"),
         ("-std-vga -loadvm /var/lib/xen/qemu-resume.3", "cannot be restored"),
-        ("", "set vga=\"stdvga\" in xl.cfg"),
     ] {
         let refusal = line(traditional(words).unwrap().plan(&[]));
         assert!(refusal.contains(advice), "{refusal}");
     }
+}
+
+#[test]
+fn network_cards_usb_and_cirrus_are_planned() {
+    let nic = |model, vif: u32| format!("{model},id=nic{vif},netdev=net{vif},mac=00:16:3e:11:22:0{vif}");
+    let (first, second) = (nic("rtl8139", 0), nic("e1000", 1));
+    let words =
+        ["-device", &first, "-device", &second, "-usb", "-usbdevice", "tablet", "-device", "cirrus-vga,vgamem_mb=8"];
+    let plan = qemu_xen(&words).unwrap().plan(&[]).unwrap();
+    let planned = |model, vif| NicPlan { model, mac: [0, 0x16, 0x3e, 0x11, 0x22, vif], vif: vif.into() };
+    assert_eq!(plan.nics, [planned(NicModel::Rtl8139, 0), planned(NicModel::E1000, 1)]);
+    assert_eq!(plan.usb.as_deref(), Some(&[UsbPlan::Tablet][..]));
+    assert_eq!(plan.video, Some(VideoPlan { model: VideoModel::Cirrus, memory_mib: 8 }));
+    let twice = qemu_xen(&["-device", &first, "-device", &first]).unwrap().plan(&[]);
+    assert!(line(twice).contains("another card has the same network"));
+    let plan = traditional("-net nic,vlan=2,macaddr=00:16:3e:11:22:02,model=rtl8139 -usb").unwrap().plan(&[]).unwrap();
+    assert_eq!(plan.nics, [planned(NicModel::Rtl8139, 2)]);
+    assert_eq!((plan.usb, plan.video.map(|video| video.model)), (Some(vec![]), Some(VideoModel::Cirrus)));
+}
+
+#[test]
+fn drives_of_an_ahci_controller_come_behind_those_of_ide() {
+    let ahci = "file=/dev/xvda,if=none,id=ahcidisk-0,format=host_device,cache=writeback";
+    let config = qemu_xen(&[
+        "-device",
+        "ahci,id=ahci0",
+        "-drive",
+        ahci,
+        "-device",
+        "ide-hd,bus=ahci0.0,unit=0,drive=ahcidisk-0",
+    ]);
+    let plan = config.unwrap().plan(&[vbd(768)]).unwrap();
+    let drive = DrivePlan { bus: DriveBus::Ahci, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false };
+    assert_eq!(plan.drives, [drive]);
 }
 
 #[test]
