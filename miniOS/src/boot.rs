@@ -20,7 +20,7 @@ use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
-use xen_abi::start_info::StartInfo;
+use xen_abi::start_info::{SIF_MOD_START_PFN, StartInfo};
 use xen_abi::{PAGE_SHIFT, PAGE_SIZE, Port};
 
 /// Where the parts of the image are; the linker script's symbols.
@@ -91,6 +91,19 @@ fn find_option<'a>(line: &'a str, key: &str) -> Option<&'a str> {
         if rest.is_empty() { Some(rest) } else { rest.strip_prefix('=') }
     };
     line.split_ascii_whitespace().filter_map(value).next_back()
+}
+
+/// The file that came with the kernel, `ramdisk=` of xl.cfg. `None` on the host, and where there is none.
+#[must_use]
+pub fn module() -> Option<&'static [u8]> {
+    let info = start_info()?;
+    let (start, len) = (to_usize(info.mod_start), to_usize(info.mod_len));
+    if start == 0 || len == 0 || info.flags & SIF_MOD_START_PFN != 0 {
+        return None;
+    }
+    // SAFETY: the domain builder put it below the table of frames, mapped it and names it here; that part of memory is
+    // given to nobody else, and nobody writes to it.
+    Some(unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(start), len) })
 }
 
 /// Pages of memory that this domain has.

@@ -21,6 +21,10 @@ use crate::progress::Step;
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes','-Cllvm-args=-force-attribute=noimplicitfloat']";
 
+/// Where Debian's package `ipxe-qemu` has them, and which ones our cards have.
+const IPXE: &str = "/usr/lib/ipxe/qemu";
+const ROMS: [&str; 2] = ["pxe-e1000.rom", "pxe-rtl8139.rom"];
+
 /// The most that the packed device model may have.
 const LARGEST_IMAGE: usize = 512 * 1024;
 
@@ -28,7 +32,7 @@ const LARGEST_IMAGE: usize = 512 * 1024;
 pub(crate) struct Images {
     /// The kernel of the stub domain: `stubdomain_kernel=`.
     pub(crate) ioemu: PathBuf,
-    /// What `stubdomain_ramdisk=` is given, because toolstacks insist on a file; its content is not looked at.
+    /// What `stubdomain_ramdisk=` is given: an archive of expansion ROMs that only some machines have.
     pub(crate) ramdisk: PathBuf,
     /// The test guest, an ELF file that suites make disks of.
     pub(crate) guest: PathBuf,
@@ -77,7 +81,7 @@ pub(crate) fn all() -> Result<Images> {
     write(&images.ioemu, &packed)?;
     // With its symbols, for the addresses that a panic prints.
     write(&paths::images().join("ioemu-stubdom.elf"), &fs::read(&linked)?)?;
-    write(&images.ramdisk, b"The device model needs no ramdisk; toolstacks insist on a file.\n")?;
+    write(&images.ramdisk, &roms()?)?;
     step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.ioemu.display()));
     Ok(images)
 }
@@ -122,6 +126,20 @@ fn pack(linked: &Path) -> Result<Vec<u8>> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
     gzip.write_all(&fs::read(&stripped)?)?;
     Ok(gzip.finish()?)
+}
+
+/// Expansion ROMs of network cards, as a tar archive.
+fn roms() -> Result<Vec<u8>> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for name in ROMS {
+        let path = Path::new(IPXE).join(name);
+        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut header = tar::Header::new_ustar();
+        header.set_size(content.len().try_into()?);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, content.as_slice())?;
+    }
+    Ok(archive.into_inner()?)
 }
 
 /// A file that is the same already is left alone, and nobody ever sees half of one.

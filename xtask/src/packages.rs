@@ -32,10 +32,11 @@ pub(crate) const TESTBED: &[Package] = &[
     Package { name: "util-linux", file: "/usr/bin/setpriv" },
 ];
 
-/// Builds the stub domain: the video BIOS is a part of it.
+/// Builds the stub domain: its cards' firmware comes with it.
 pub(crate) const BUILD: &[Package] = &[
     Package { name: "gcc", file: "/usr/bin/cc" },
     Package { name: "seabios", file: "/usr/share/seabios/vgabios-stdvga.bin" },
+    Package { name: "ipxe-qemu", file: "/usr/lib/ipxe/qemu/pxe-e1000.rom" },
 ];
 
 /// Whether the user may do everything; files below /proc belong to the user who reads them.

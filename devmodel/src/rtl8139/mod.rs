@@ -86,6 +86,8 @@ pub struct Rtl8139 {
     outgoing: Outgoing,
     /// There was no room for a frame.
     waits_for_room: bool,
+    /// It was reported that there is no room for the frame that came.
+    has_overflowed: bool,
     link_was_up: bool,
 }
 
@@ -161,6 +163,7 @@ impl Rtl8139 {
             tally: Tally::default(),
             outgoing: Outgoing::new(nic),
             waits_for_room: false,
+            has_overflowed: false,
             link_was_up: true,
         };
         card.power_on();
@@ -195,7 +198,7 @@ impl Rtl8139 {
         (self.transmit_buffer, self.transmit_next, self.receive_next) = (0, [0; 2], 0);
         self.missed = 0;
         self.cplus = 0;
-        self.waits_for_room = false;
+        (self.waits_for_room, self.has_overflowed) = (false, false);
     }
 
     fn is_cplus_transmitting(&self) -> bool {
@@ -313,8 +316,8 @@ impl Rtl8139 {
                 self.ring_read = self.in_ring(low16(value).wrapping_add(register::CAPR_OFFSET));
                 self.receive(host);
             }
-            (0x3c, Width::Word) => self.mask = Interrupt::from_bits_truncate(low16(value)),
-            (0x3e, Width::Word) => self.interrupts.remove(Interrupt::from_bits_truncate(low16(value))),
+            (0x3c, Width::Word) => self.write_mask(host, low16(value)),
+            (0x3e, Width::Word) => self.write_interrupts(host, low16(value)),
             (0x40, Width::Dword) => self.transmit_config = value,
             (0x44, Width::Dword) => {
                 self.receive_config = value & register::RCR_WRITABLE;
@@ -363,12 +366,11 @@ impl Rtl8139 {
             // Bytes of the registers with interrupts; a write of the upper half only is as good.
             0x3c | 0x3d => {
                 let shift = u32::from(at & 1).saturating_mul(8);
-                let bits = self.mask.bits() & !(0xff << shift) | u16::from(value) << shift;
-                self.mask = Interrupt::from_bits_truncate(bits);
+                self.write_mask(host, self.mask.bits() & !(0xff << shift) | u16::from(value) << shift);
             }
             0x3e | 0x3f => {
                 let shift = u32::from(at & 1).saturating_mul(8);
-                self.interrupts.remove(Interrupt::from_bits_truncate(u16::from(value) << shift));
+                self.write_interrupts(host, u16::from(value) << shift);
             }
             register::EECR => self.write_eeprom_control(value),
             register::TPPOLL if self.is_cplus_transmitting() => self.transmit_rings(host, value),
@@ -380,6 +382,19 @@ impl Rtl8139 {
             0x10..=0x2f | 0x30..=0x33 | 0x38..=0x4f | 0x54..=0x58 | 0x60..=0x6b | 0xe0..=0xeb => {}
             _ => self.set_storage(at, value),
         }
+    }
+
+    /// IMR is written.
+    fn write_mask(&mut self, host: &mut dyn Host, value: u16) {
+        self.mask = Interrupt::from_bits_truncate(value);
+        self.receive(host);
+    }
+
+    /// ISR is written. No register says that a driver has put descriptors back into the ring of C+ mode; but whoever does
+    /// it does so on an interrupt, which is acknowledged before or allowed again behind.
+    fn write_interrupts(&mut self, host: &mut dyn Host, value: u16) {
+        self.interrupts.remove(Interrupt::from_bits_truncate(value));
+        self.receive(host);
     }
 
     fn write_command(&mut self, host: &mut dyn Host, value: Command) {

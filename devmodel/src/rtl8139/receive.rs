@@ -84,9 +84,13 @@ impl Rtl8139 {
             if let Some(meant) = meant.filter(|_| can && !is_looped)
                 && self.take(host, received, meant) == Taken::NoRoom
             {
-                self.interrupts.insert(Interrupt::RECEIVE_OVERFLOW);
+                // Once for the frame that waits.
+                if !core::mem::replace(&mut self.has_overflowed, true) {
+                    self.interrupts.insert(Interrupt::RECEIVE_OVERFLOW);
+                }
                 return;
             }
+            self.has_overflowed = false;
             host.nic_received_done(self.nic);
         }
     }

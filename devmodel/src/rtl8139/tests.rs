@@ -408,6 +408,23 @@ fn a_tag_is_taken_out() {
 }
 
 #[test]
+fn descriptors_that_come_back_are_found_with_the_next_word_of_the_driver() {
+    for word in [(0x3e, 0x11), (0x3c, 0xffff)] {
+        let mut pc = Pc::with_descriptors(1);
+        for len in [60, 100] {
+            pc.arrives(&frame(len), ReceivedChecksum::Unknown);
+        }
+        assert_eq!(pc.read(0x3e, Width::Word) & 0x11, 0x11, "one came, and there is no descriptor for the other");
+        pc.word(0x3e, 0xffff);
+        assert_eq!(pc.memory(RX_DATA, 60), frame(60));
+        pc.offer(0, 1);
+        pc.word(word.0, word.1);
+        assert_eq!(pc.memory(RX_DATA, 100), frame(100));
+        assert!(pc.card.interrupt());
+    }
+}
+
+#[test]
 fn frames_go_out_of_descriptors() {
     let mut pc = Pc::with_descriptors(4);
     for (round, step) in [2000, 100, 64].into_iter().enumerate() {
@@ -452,6 +469,7 @@ fn a_long_frame_is_cut_here_where_the_network_does_not() {
                 let whole = to_be_cut(version, 2500);
                 let headers = whole.len() - 2500;
                 pc.send(&whole, 1 << 27 | 1000 << 16, tag, step);
+                assert_eq!(pc.words(TX_RING)[0] & 0x8fff_0000, 0, "no error where the segment's size was");
                 let sent = pc.sent();
                 let added = if tag == 0 { 0 } else { 4 };
                 let lens: Vec<_> = sent.iter().map(|(frame, _)| frame.len() - headers - added).collect();

@@ -13,6 +13,8 @@ const UDP_CHECKSUM: u32 = 1 << 17;
 const TCP_CHECKSUM: u32 = 1 << 16;
 /// Transmit descriptor, second word: a VLAN tag is to be inserted.
 const INSERT_TAG: u32 = 1 << 17;
+/// Transmit descriptor, when it is given back: what went wrong. The size of the segments was there before.
+const ERRORS: u32 = 0x0fff_0000;
 /// Descriptors that are looked at in one go, over both rings.
 const BUDGET: u16 = 2 * register::DESCRIPTORS;
 
@@ -172,7 +174,7 @@ impl Rtl8139 {
         for _ in 0..count {
             let addr = descriptor(base, at);
             let Some([status, ..]) = read_descriptor(host, addr) else { break };
-            if host.write(GuestAddr(addr), &(status & !register::OWN).to_le_bytes()).is_err() {
+            if host.write(GuestAddr(addr), &(status & !(register::OWN | ERRORS)).to_le_bytes()).is_err() {
                 break;
             }
             at = if status & register::END_OF_RING != 0 { 0 } else { at.wrapping_add(1) % register::DESCRIPTORS };

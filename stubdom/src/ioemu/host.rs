@@ -3,8 +3,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use devmodel::host::{
-    DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, IrqSink, IsaIrq, Level, NicFeatures, NicHost, NicId, Offload,
-    Platform, Range, Received, SerialHost, SerialId, ShutdownReason, Unmapped, Unplug, VideoMemory,
+    DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, IrqSink, IsaIrq, Level, Platform, Range, SerialHost, SerialId,
+    ShutdownReason, Unmapped, Unplug, VideoMemory,
 };
 use devmodel::time::Instant;
 use log::{info, warn};
@@ -18,6 +18,7 @@ use minios::ioreq::IoreqServer;
 
 use super::disks::Disks;
 use super::guest_memory::GuestMemoryCache;
+use super::nics::Nics;
 use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
 
@@ -46,6 +47,8 @@ pub(super) struct World {
     pub(super) video: Option<VideoRam>,
     /// Its disks.
     pub(super) disks: Disks,
+    /// Its network cards' networks.
+    pub(super) nics: Nics,
     /// Its serial ports.
     pub(super) serials: Vec<Serial>,
     /// How far its clock is off, where the toolstack wants to know that.
@@ -155,61 +158,6 @@ impl DiskHost for World {
             self.disks.get(disk).and_then(|disk| disk.with_buffer(|pages| memory.read_to(addr, pages, offset, len)));
         copied.unwrap_or(Ok(()))
     }
-}
-
-/// There are no network cards yet.
-impl NicHost for World {
-    fn nic_features(&self, _nic: NicId) -> NicFeatures {
-        NicFeatures::default()
-    }
-
-    fn nic_link(&self, _nic: NicId) -> bool {
-        false
-    }
-
-    fn nic_begin(&mut self, _nic: NicId) -> bool {
-        false
-    }
-
-    fn nic_append_from_guest(&mut self, _nic: NicId, _addr: GuestAddr, _len: usize) -> Result<(), Unmapped> {
-        Ok(())
-    }
-
-    fn nic_append(&mut self, _nic: NicId, _data: &[u8]) {}
-
-    fn nic_len(&self, _nic: NicId) -> usize {
-        0
-    }
-
-    fn nic_read(&self, _nic: NicId, _offset: usize, data: &mut [u8]) {
-        data.fill(0);
-    }
-
-    fn nic_write(&mut self, _nic: NicId, _offset: usize, _data: &[u8]) {}
-
-    fn nic_send(&mut self, _nic: NicId, _offload: Offload) {}
-
-    fn nic_received(&mut self, _nic: NicId) -> Option<Received> {
-        None
-    }
-
-    fn nic_received_read(&self, _nic: NicId, _offset: usize, data: &mut [u8]) {
-        data.fill(0);
-    }
-
-    fn nic_received_write(&mut self, _nic: NicId, _offset: usize, _data: &[u8]) {}
-
-    fn nic_received_to_guest(
-        &mut self,
-        _nic: NicId,
-        _offset: usize,
-        _addr: GuestAddr,
-        _len: usize,
-    ) -> Result<(), Unmapped> {
-        Ok(())
-    }
-
-    fn nic_received_done(&mut self, _nic: NicId) {}
 }
 
 impl SerialHost for World {

@@ -3,9 +3,11 @@
 mod control;
 mod disks;
 mod display;
+mod firmware;
 mod guest_memory;
 mod host;
 mod io;
+mod nics;
 mod orphans;
 mod phase;
 mod run;

@@ -155,6 +155,9 @@ fn disks(running: &mut Running) {
 /// Moves what can be moved between the machine and its peers.
 fn serve_peers(running: &mut Running, control: &mut Option<Control>) {
     let Running { machine, world, display, keyboard } = running;
+    for nic in world.nics.news() {
+        machine.nic_ready(world, nic);
+    }
     for serial in &mut world.serials {
         serial.input = true;
     }

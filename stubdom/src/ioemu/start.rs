@@ -9,8 +9,11 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
-use devmodel::host::DiskId;
+use devmodel::card::Card;
+use devmodel::e1000::E1000;
+use devmodel::host::{DiskId, NicId};
 use devmodel::machine::{CdConfig, DRIVES, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
+use devmodel::rtl8139::Rtl8139;
 use log::{info, warn};
 use minios::DomId;
 use minios::exec::{self, Either, Spawner};
@@ -19,17 +22,20 @@ use minios::front::block::{self, Block};
 use minios::front::console::Console;
 use minios::front::framebuffer::Framebuffer;
 use minios::front::keyboard::Keyboard;
+use minios::front::net::{self, Net};
 use minios::heap;
 use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, Contract, DrivePlan, MachinePlan, Media, Vbd};
+use stubdom::config::{Config, Contract, DrivePlan, MachinePlan, Media, NicModel, Vbd};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
+use super::firmware;
 use super::guest_memory::GuestMemoryCache;
 use super::host::{Serial, World};
+use super::nics::{NIC_BYTES, Nics};
 use super::orphans;
 use super::phase::Phases;
 use super::traditional::ClockOffset;
@@ -47,8 +53,6 @@ const INITIALISING: &str = "1";
 const FIRST_WIDTH: u32 = 640;
 /// The picture before the guest has set a mode.
 const FIRST_HEIGHT: u32 = 480;
-/// The standard VGA's BIOS, of Debian's `seabios` package.
-static VGA_BIOS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vgabios-stdvga.bin"));
 
 /// Why the device model cannot start: one line that names what is wrong.
 pub(super) struct Failure(pub(super) String);
@@ -120,7 +124,7 @@ pub(super) async fn start(
     phases.done("configuration");
 
     let orphans = spawner.spawn(orphans::take_away(store.clone(), identity.guest));
-    let Peers { blocks, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
+    let Peers { blocks, nics, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
     orphans.await;
     phases.done("backends");
 
@@ -143,12 +147,16 @@ pub(super) async fn start(
     };
     let machine_config = machine_config(&plan, &blocks, ram_bytes, uuid(&vm))?;
     let mut machine = Box::new(Machine::new(machine_config)?);
+    for card in cards(&plan) {
+        machine.add_card(None, card)?;
+    }
     let mut world = World {
         guest,
         ioreq,
         memory: GuestMemoryCache::new(guest),
         video,
         disks: Disks::new(blocks),
+        nics: Nics::new(nics),
         serials: consoles.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
         clock_offset,
         stopped: false,
@@ -249,13 +257,14 @@ async fn read_vbds(store: &Xenstore, names: Vec<String>) -> Result<Vec<Vbd>, Fai
 fn describe(plan: &MachinePlan) {
     let cds = plan.drives.iter().filter(|drive| drive.media == Media::Cdrom).count();
     info!(
-        "guest {} ({}): {} of {} vCPUs, {} disks,{} {} serial ports, {}",
+        "guest {} ({}): {} of {} vCPUs, {} disks,{}{} {} serial ports, {}",
         plan.guest,
         plan.name.as_deref().unwrap_or("no name"),
         plan.vcpus.online,
         plan.vcpus.max,
         plan.drives.len() - cds,
         if cds > 0 { format!(" {cds} CD drives,") } else { String::new() },
+        if plan.nics.is_empty() { String::new() } else { format!(" {} network cards,", plan.nics.len()) },
         plan.serials.len(),
         match &plan.video {
             Some(video) => format!("standard VGA with {} MiB", video.memory_mib),
@@ -267,6 +276,7 @@ fn describe(plan: &MachinePlan) {
 /// The frontends of everything that the machine needs, connected.
 struct Peers {
     blocks: Vec<Block<Domain>>,
+    nics: Vec<Net<Domain>>,
     consoles: Vec<Console<Domain>>,
     framebuffer: Option<Framebuffer<Domain>>,
     keyboard: Option<Keyboard<Domain>>,
@@ -282,7 +292,8 @@ async fn connect(
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let framebuffers = framebuffers.await?;
-    check_memory(plan.drives.iter().filter_map(|drive| drive.vbd).count(), !framebuffers.is_empty())?;
+    let disks = plan.drives.iter().filter_map(|drive| drive.vbd).count();
+    check_memory(disks, plan.nics.len(), !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();
@@ -293,6 +304,15 @@ async fn connect(
         spawner.spawn(front.clone().run());
         sessions.push((path, front.session().clone()));
         blocks.push(front);
+    }
+    let mut nics = Vec::new();
+    for nic in &plan.nics {
+        let path = format!("device/vif/{}", nic.vif);
+        let options = net::Options { patience: PATIENCE, ..Default::default() };
+        let front = Net::new(platform.clone(), store, &path, options)?;
+        spawner.spawn(front.clone().run());
+        sessions.push((path, front.session().clone()));
+        nics.push(front);
     }
     let mut consoles = Vec::new();
     for serial in &plan.serials {
@@ -328,16 +348,16 @@ async fn connect(
         Some((path, front)) => screen(store, &path, front, keyboard.is_some()).await?,
         None => None,
     };
-    Ok(Peers { blocks, consoles, framebuffer, keyboard: keyboard.map(|(_, front)| front) })
+    Ok(Peers { blocks, nics, consoles, framebuffer, keyboard: keyboard.map(|(_, front)| front) })
 }
 
 /// What the machine needs beside pictures and transfers: rings, tables, firmware, and the store's answers.
 const OTHER_BYTES: usize = 1 << 20;
 
 /// Whether there is memory for everything, before any of it is taken.
-fn check_memory(disks: usize, has_screen: bool) -> Result<(), Failure> {
+fn check_memory(disks: usize, nics: usize, has_screen: bool) -> Result<(), Failure> {
     let picture = if has_screen { MAX_PIXELS * size_of::<u32>() } else { 0 };
-    let needed = disks * BUFFER_LEN + picture + OTHER_BYTES;
+    let needed = disks * BUFFER_LEN + nics * NIC_BYTES + picture + OTHER_BYTES;
     let free = heap::free_bytes();
     if free >= needed {
         return Ok(());
@@ -409,7 +429,7 @@ fn machine_config(
         vga: plan
             .video
             .as_ref()
-            .map(|video| VgaConfig { memory_bytes: video.memory_mib << 20, rom: VGA_BIOS.to_vec() }),
+            .map(|video| VgaConfig { memory_bytes: video.memory_mib << 20, rom: firmware::VGA_STD.to_vec() }),
         boot_order: plan.boot.clone(),
         ram_bytes,
         vcpus: plan.vcpus.online,
@@ -418,6 +438,18 @@ fn machine_config(
         uuid,
         firmware_log: log::log_enabled!(log::Level::Debug),
     })
+}
+
+/// The cards that are plugged in behind the graphics card, in the order of their slots. The index of a network card's
+/// frontend is its [`NicId`].
+fn cards(plan: &MachinePlan) -> Vec<Box<dyn Card>> {
+    let nics = plan.nics.iter().zip((0..).map(NicId)).map(|(nic, id)| -> Box<dyn Card> {
+        match nic.model {
+            NicModel::E1000 => Box::new(E1000::new(id, nic.mac, firmware::rom("pxe-e1000.rom"))),
+            NicModel::Rtl8139 => Box::new(Rtl8139::new(id, nic.mac, firmware::rom("pxe-rtl8139.rom"))),
+        }
+    });
+    nics.collect()
 }
 
 /// A drive, on the frontend that it has.

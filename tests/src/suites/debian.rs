@@ -19,7 +19,7 @@ const UP: Duration = Duration::from_secs(400);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A Debian guest that starts another entry of its boot menu.
-fn entry(context: &Context, name: &str) -> Result<Config> {
+pub(super) fn entry(context: &Context, name: &str) -> Result<Config> {
     let config = context.debian("debian", DeviceModel::Stubdom)?;
     context.agent.check(&format!(
         "set -e; mkdir -p {FOLDER}/mnt; mount -o loop,offset=1048576 /dev/mapper/debian {FOLDER}/mnt

@@ -10,6 +10,7 @@ mod hostile;
 mod input;
 mod machine;
 mod minios;
+mod network;
 mod refusals;
 mod screen;
 mod traditional;
@@ -27,6 +28,7 @@ const SUITES: &[&[Case]] = &[
     traditional::CASES,
     refusals::CASES,
     debian::CASES,
+    network::CASES,
 ];
 
 /// Every case.
