@@ -1,0 +1,187 @@
+//! Disks: raw files, or zeros. An operation is done when [`Disks::finish`] asks for it, right after the access that
+//! started it.
+//!
+//! Where writes are kept in memory (`snapshot=on`, and zeros that are written to), they lie over what is below.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result};
+use devmodel::host::{DiskError, DiskId, DiskOp};
+
+use crate::plan::{Backing, Medium};
+use crate::video::{copy_from, copy_to};
+
+/// Bytes in the transfer buffer of a disk.
+const BUFFER_LEN: usize = 128 << 10;
+/// Bytes of a sector.
+const SECTOR: usize = 512;
+
+/// One disk.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    /// `None`: zeros.
+    file: Option<File>,
+    /// Sectors that were written and stay in memory; `None`: they go to the file.
+    overlay: Option<BTreeMap<u64, [u8; SECTOR]>>,
+    /// Number of sectors.
+    pub(crate) sectors: u64,
+    /// Writes are refused.
+    pub(crate) read_only: bool,
+    /// The transfer buffer.
+    buffer: Vec<u8>,
+}
+
+/// All of them; a disk's number is its place.
+#[derive(Debug, Default)]
+pub(crate) struct Disks {
+    disks: Vec<Disk>,
+    started: VecDeque<(DiskId, DiskOp)>,
+}
+
+impl Disk {
+    /// Opens a medium.
+    pub(crate) fn open(medium: &Medium) -> Result<Self> {
+        let (file, bytes) = match &medium.backing {
+            Backing::Zeros(bytes) => (None, *bytes),
+            Backing::File(path) => {
+                let file = OpenOptions::new().read(true).write(!medium.read_only && !medium.snapshot).open(path);
+                let file = file.with_context(|| format!("cannot open {}", path.display()))?;
+                let bytes = file.metadata().with_context(|| format!("cannot ask about {}", path.display()))?.len();
+                (Some(file), bytes)
+            }
+        };
+        let overlay = (file.is_none() || medium.snapshot).then(BTreeMap::new);
+        let sectors = bytes.div_ceil(512);
+        Ok(Self { file, overlay, sectors, read_only: medium.read_only, buffer: vec![0; BUFFER_LEN] })
+    }
+
+    fn perform(&mut self, op: DiskOp) -> Result<(), DiskError> {
+        match op {
+            DiskOp::Read { lba, sectors } => {
+                let len = length(sectors)?;
+                let data = self.buffer.get_mut(..len).ok_or(DiskError)?;
+                data.fill(0);
+                if let Some(file) = &self.file {
+                    read_to_end(file, lba.checked_mul(512).ok_or(DiskError)?, data)?;
+                }
+                for (sector, at) in data.chunks_exact_mut(SECTOR).zip(lba..) {
+                    if let Some(written) = self.overlay.as_ref().and_then(|overlay| overlay.get(&at)) {
+                        sector.copy_from_slice(written);
+                    }
+                }
+                Ok(())
+            }
+            DiskOp::Write { .. } | DiskOp::Discard { .. } if self.read_only => Err(DiskError),
+            DiskOp::Write { lba, sectors } => {
+                let data = self.buffer.get(..length(sectors)?).ok_or(DiskError)?;
+                match (&mut self.overlay, &self.file) {
+                    (Some(overlay), _) => {
+                        overlay.extend((lba..).zip(data.as_chunks().0.iter().copied()));
+                        Ok(())
+                    }
+                    (None, Some(file)) => {
+                        file.write_all_at(data, lba.checked_mul(512).ok_or(DiskError)?).map_err(|_| DiskError)
+                    }
+                    (None, None) => Err(DiskError),
+                }
+            }
+            DiskOp::Flush => match &self.file {
+                Some(file) if self.overlay.is_none() && !self.read_only => file.sync_data().map_err(|_| DiskError),
+                _ => Ok(()),
+            },
+            // What is of no use any more may stay as it is.
+            DiskOp::Discard { .. } => Ok(()),
+        }
+    }
+}
+
+impl Disks {
+    /// Adds a disk.
+    pub(crate) fn add(&mut self, disk: Disk) -> Result<DiskId> {
+        let id = u8::try_from(self.disks.len()).context("too many disks")?;
+        self.disks.push(disk);
+        Ok(DiskId(id))
+    }
+
+    /// Bytes in the transfer buffer.
+    pub(crate) fn buffer_len(&self, id: DiskId) -> usize {
+        self.disk(id).map_or(0, |disk| disk.buffer.len())
+    }
+
+    /// Notes an operation.
+    pub(crate) fn start(&mut self, id: DiskId, op: DiskOp) {
+        self.started.push_back((id, op));
+    }
+
+    /// Does the oldest operation that was started.
+    pub(crate) fn finish(&mut self) -> Option<(DiskId, Result<(), DiskError>)> {
+        let (id, op) = self.started.pop_front()?;
+        let disk = self.disks.get_mut(usize::from(id.0));
+        Some((id, disk.map_or(Err(DiskError), |disk| disk.perform(op))))
+    }
+
+    /// Copies from the transfer buffer.
+    pub(crate) fn buffer_read(&self, id: DiskId, offset: usize, data: &mut [u8]) {
+        copy_from(self.disk(id).map_or(&[][..], |disk| &disk.buffer), offset, data);
+    }
+
+    /// Copies to the transfer buffer.
+    pub(crate) fn buffer_write(&mut self, id: DiskId, offset: usize, data: &[u8]) {
+        if let Some(disk) = self.disks.get_mut(usize::from(id.0)) {
+            copy_to(&mut disk.buffer, offset, data);
+        }
+    }
+
+    fn disk(&self, id: DiskId) -> Option<&Disk> {
+        self.disks.get(usize::from(id.0))
+    }
+}
+
+fn length(sectors: u32) -> Result<usize, DiskError> {
+    usize::try_from(sectors).ok().and_then(|sectors| sectors.checked_mul(SECTOR)).ok_or(DiskError)
+}
+
+/// Reads up to the end of the file, which need not be the end of a sector.
+fn read_to_end(file: &File, mut at: u64, mut data: &mut [u8]) -> Result<(), DiskError> {
+    while !data.is_empty() {
+        match file.read_at(data, at) {
+            Ok(0) => return Ok(()),
+            Ok(count) => {
+                at += u64::try_from(count).map_err(|_| DiskError)?;
+                data = &mut data[count..];
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(_) => return Err(DiskError),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+
+    #[test]
+    fn zeros_keep_what_is_written_to_them() {
+        let medium = Medium { backing: Backing::Zeros(1 << 20), read_only: false, snapshot: false };
+        let mut disks = Disks::default();
+        let id = disks.add(Disk::open(&medium).unwrap()).unwrap();
+        disks.buffer_write(id, 512, &[5; 512]);
+        disks.start(id, DiskOp::Write { lba: 8, sectors: 2 });
+        disks.start(id, DiskOp::Read { lba: 9, sectors: 2 });
+        assert_eq!(disks.finish(), Some((id, Ok(()))));
+        assert_eq!(disks.finish(), Some((id, Ok(()))));
+        assert_eq!(disks.finish(), None);
+        let mut data = [1; 1024];
+        disks.buffer_read(id, 0, &mut data);
+        assert_eq!((data[..512] == [5; 512], data[512..] == [0; 512]), (true, true));
+    }
+
+    #[test]
+    fn a_read_only_disk_refuses_writes() {
+        let medium = Medium { backing: Backing::Zeros(1 << 20), read_only: true, snapshot: false };
+        assert_eq!(Disk::open(&medium).unwrap().perform(DiskOp::Write { lba: 0, sectors: 1 }), Err(DiskError));
+    }
+}

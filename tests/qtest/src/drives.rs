@@ -1,0 +1,211 @@
+//! `-drive`, `-blockdev`, `-hda` to `-hdd` and `-cdrom`: media, and the IDE drives that they are in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::devices::Ide;
+use crate::numbers;
+use crate::options::Options;
+use crate::plan::{Backing, Drive, Medium};
+
+/// Bytes of a medium of zeros, if nobody says how many.
+const ZEROS_DEFAULT: u64 = 1 << 30;
+/// What makes no difference here.
+const IGNORED: &[&str] = &[
+    "cache",
+    "cache.direct",
+    "cache.no-flush",
+    "cache.writeback",
+    "aio",
+    "werror",
+    "rerror",
+    "discard",
+    "detect-zeroes",
+    "auto-read-only",
+    "file.locking",
+    "locking",
+    "copy-on-read",
+    "read-zeroes",
+    "file.read-zeroes",
+    "file.driver",
+    "throttling.iops-total",
+    "file.auto-read-only",
+];
+
+/// Everything said of drives.
+#[derive(Debug, Default)]
+pub(crate) struct Drives {
+    /// Writes to any of them are kept in memory only.
+    pub(crate) snapshot: bool,
+    /// Media that a `-device` can name. `None`: the drive is empty.
+    media: BTreeMap<String, Option<Medium>>,
+    /// Drives, and the option each comes from: the place, if there is one of its own.
+    drives: Vec<(Option<usize>, String, Drive)>,
+}
+
+impl Drives {
+    /// `-drive`.
+    pub(crate) fn drive(&mut self, value: &str) -> Result<()> {
+        let mut options = Options::parse("-drive", value, None);
+        let text = options.text().to_owned();
+        options.ignore(IGNORED);
+        let interface = options.take("if");
+        let cd = match options.take("media").as_deref() {
+            None | Some("disk") => false,
+            Some("cdrom") => true,
+            Some(other) => bail!("\"{text}\": media is disk or cdrom, not {other}"),
+        };
+        let (file, format, driver) = (options.take("file"), options.take("format"), options.take("driver"));
+        let file = file.or_else(|| options.take("file.filename"));
+        let size = options.take("size").or_else(|| options.take("file.size"));
+        let kind = format.or(driver);
+        let backing = match (kind.as_deref(), file) {
+            (None | Some("raw" | "file"), Some(file)) if file.starts_with("null-co://") => Some(zeros(&text, size)?),
+            (Some("null-co" | "null-aio"), None) => Some(zeros(&text, size)?),
+            (None | Some("raw" | "file" | "host_device"), Some(file)) if file.is_empty() => None,
+            (None | Some("raw" | "file" | "host_device"), Some(file)) => Some(Backing::File(path(&text, &file)?)),
+            (None | Some("raw"), None) => None,
+            (Some(kind), _) => bail!("\"{text}\": the format {kind} is not supported: only raw is"),
+        };
+        let read_only = options.take_bool("readonly")?.or(options.take_bool("read-only")?).unwrap_or(cd);
+        let snapshot = options.take_bool("snapshot")?.unwrap_or(false);
+        let medium = backing.map(|backing| Medium { backing, read_only, snapshot });
+        let serial = options.take("serial").unwrap_or_default();
+        let place = match (options.take_number("index")?, options.take_number("bus")?, options.take_number("unit")?) {
+            (Some(index), None, None) => Some(index),
+            (None, bus, Some(unit)) => Some(bus.unwrap_or(0) * 2 + unit),
+            (None, Some(bus), None) => Some(bus * 2),
+            (None, None, None) => None,
+            _ => bail!("\"{text}\": either index, or bus and unit"),
+        };
+        let id = options.take("id");
+        match interface.as_deref() {
+            Some("none") => {
+                let id = id.with_context(|| format!("\"{text}\" needs an id"))?;
+                self.add_medium(&text, id, medium)?;
+            }
+            None | Some("ide") => {
+                let place = place.map(|place| place_of(&text, place)).transpose()?;
+                ensure!(cd || medium.is_some(), "\"{text}\": a disk needs a file");
+                self.drives.push((place, text, Drive { cd, medium, serial, model: String::new() }));
+            }
+            Some(other) => bail!("\"{text}\": if={other} is not supported: only ide and none are"),
+        }
+        options.finish()
+    }
+
+    /// `-blockdev`.
+    pub(crate) fn blockdev(&mut self, value: &str) -> Result<()> {
+        let mut options = Options::parse("-blockdev", value, Some("driver"));
+        let text = options.text().to_owned();
+        options.ignore(IGNORED);
+        let name = options.take("node-name").with_context(|| format!("\"{text}\" needs a node-name"))?;
+        let read_only = options.take_bool("read-only")?.unwrap_or(false);
+        let (driver, size) = (options.take("driver"), options.take("size"));
+        let medium = match driver.as_deref() {
+            Some("file" | "host_device") => {
+                let file = options.take("filename").with_context(|| format!("\"{text}\" needs a filename"))?;
+                Medium { backing: Backing::File(path(&text, &file)?), read_only, snapshot: false }
+            }
+            Some("null-co" | "null-aio") => Medium { backing: zeros(&text, size)?, read_only, snapshot: false },
+            Some("raw") => match (options.take("file"), options.take("file.filename")) {
+                (Some(node), None) => {
+                    let below = self.media.remove(&node).flatten();
+                    let below = below.with_context(|| format!("\"{text}\": there is no node {node}"))?;
+                    Medium { read_only: read_only || below.read_only, ..below }
+                }
+                (None, Some(file)) => {
+                    Medium { backing: Backing::File(path(&text, &file)?), read_only, snapshot: false }
+                }
+                _ => bail!("\"{text}\" needs a file"),
+            },
+            other => bail!("\"{text}\": the driver {} is not supported", other.unwrap_or_default()),
+        };
+        options.finish()?;
+        self.add_medium(&text, name, Some(medium))
+    }
+
+    /// `-hda` to `-hdd`, and an argument that is no option.
+    pub(crate) fn ide(&mut self, place: Option<usize>, file: &str) -> Result<()> {
+        let medium = Medium { backing: Backing::File(path(file, file)?), read_only: false, snapshot: false };
+        self.drives.push((place, file.to_owned(), Drive { medium: Some(medium), ..Drive::default() }));
+        Ok(())
+    }
+
+    /// `-cdrom`.
+    pub(crate) fn cdrom(&mut self, file: &str) -> Result<()> {
+        let medium = Medium { backing: Backing::File(path(file, file)?), read_only: true, snapshot: false };
+        self.drives.push((Some(2), file.to_owned(), Drive { cd: true, medium: Some(medium), ..Drive::default() }));
+        Ok(())
+    }
+
+    /// `-device ide-hd` or `ide-cd`.
+    pub(crate) fn attach(&mut self, ide: Ide) -> Result<()> {
+        let Ide { text, cd, drive, channel, unit, serial, model } = ide;
+        let medium = match drive {
+            Some(id) => match self.media.remove(&id) {
+                Some(medium) => medium,
+                None => bail!("\"{text}\": there is no free drive with the id {id}"),
+            },
+            None => None,
+        };
+        ensure!(cd || medium.is_some(), "\"{text}\": a disk needs a drive with a file");
+        let place = match (channel, unit) {
+            (None, None) => None,
+            (channel, unit) => Some(usize::from(channel.unwrap_or(0)) * 2 + usize::from(unit.unwrap_or(0))),
+        };
+        self.drives.push((place, text, Drive { cd, medium, serial, model }));
+        Ok(())
+    }
+
+    /// Puts every drive into its place; those that have none of their own take what is left, CD drives from the second
+    /// channel on. With `defaults` there is an empty CD drive where QEMU has one, unless there is another.
+    pub(crate) fn place(self, places: &mut [Option<Drive>; 4], defaults: bool) -> Result<()> {
+        let has_cd = self.drives.iter().any(|(_, _, drive)| drive.cd);
+        let (fixed, free): (Vec<_>, Vec<_>) = self.drives.into_iter().partition(|(place, ..)| place.is_some());
+        for (place, text, mut drive) in fixed.into_iter().chain(free) {
+            let first = if drive.cd { 2 } else { 0 };
+            let place =
+                place.or_else(|| (0..4).map(|index| (first + index) % 4).find(|index| places[*index].is_none()));
+            let place = place.and_then(|place| places.get_mut(place)).filter(|place| place.is_none());
+            let place = place.with_context(|| format!("\"{text}\": there is no place for it"))?;
+            if let Some(medium) = &mut drive.medium {
+                medium.snapshot |= self.snapshot;
+            }
+            *place = Some(drive);
+        }
+        if defaults && !has_cd && places[2].is_none() {
+            places[2] = Some(Drive { cd: true, ..Drive::default() });
+        }
+        Ok(())
+    }
+
+    fn add_medium(&mut self, text: &str, id: String, medium: Option<Medium>) -> Result<()> {
+        ensure!(self.media.insert(id, medium).is_none(), "\"{text}\": there is another with this name");
+        Ok(())
+    }
+}
+
+fn place_of(text: &str, place: u64) -> Result<usize> {
+    let place = usize::try_from(place).ok().filter(|place| *place < 4);
+    place.with_context(|| format!("\"{text}\": IDE has four places"))
+}
+
+fn zeros(text: &str, size: Option<String>) -> Result<Backing> {
+    let size = size.map(|size| numbers::parse_size(&size, 1).with_context(|| format!("\"{text}\": no such size")));
+    Ok(Backing::Zeros(size.transpose()?.unwrap_or(ZEROS_DEFAULT)))
+}
+
+/// A file's path; other protocols are refused.
+fn path(text: &str, file: &str) -> Result<PathBuf> {
+    let plain = file.strip_prefix("file:").unwrap_or(file);
+    match plain.split_once(':') {
+        // A colon behind a slash is part of a name.
+        Some((protocol, _)) if !protocol.contains('/') => {
+            bail!("\"{text}\": {protocol}: is not supported: only files are")
+        }
+        _ => Ok(PathBuf::from(plain)),
+    }
+}

@@ -1,0 +1,273 @@
+//! The machine in its world: accesses, the clock, reset.
+//!
+//! After every access, what it has started is brought to its end: disk operations, frames, deadlines that are due. When
+//! a client has its answer, nothing is under way but what waits for the clock.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use devmodel::access::{IoPort, Width};
+use devmodel::host::{GuestAddr, NicId, SerialId, ShutdownReason};
+use devmodel::machine::{CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
+use devmodel::time::Instant;
+
+use crate::cards;
+use crate::character::Peer;
+use crate::disks::{Disk, Disks};
+use crate::irqs::Irqs;
+use crate::nics::{self, Nic};
+use crate::plan::{Drive, Plan};
+use crate::ram::{Piece, Ram};
+use crate::video::Video;
+use crate::world::World;
+
+/// Where SeaBIOS is, if it is installed.
+const SEABIOS: &str = "/usr/share/seabios/bios.bin";
+/// The video BIOS, beside it.
+const VIDEO_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+/// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
+const POLLS_MAX: u32 = 10_000;
+
+/// The machine and its world.
+#[derive(Debug)]
+pub(crate) struct Pc {
+    machine: Machine,
+    /// Everything around it.
+    pub(crate) world: World,
+    /// Bytes that wait for room in a serial port.
+    serial_input: Vec<VecDeque<u8>>,
+}
+
+impl Pc {
+    /// Builds what is planned, and switches it on.
+    pub(crate) fn new(plan: &Plan) -> Result<Self> {
+        let mut disks = Disks::default();
+        let mut drives = [const { None }; 4];
+        for (number, (config, drive)) in drives.iter_mut().zip(&plan.drives).enumerate() {
+            *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
+        }
+        let serial_ports = u8::try_from(plan.serial.len()).context("there are too many serial ports")?;
+        let video_bytes = plan.video_bytes.unwrap_or(0);
+        let config = MachineConfig {
+            drives,
+            serial_ports,
+            vga: plan.video_bytes.map(|memory_bytes| VgaConfig { memory_bytes, rom: installed(VIDEO_BIOS) }),
+            boot_order: plan.boot_order.clone(),
+            ram_bytes: plan.ram_bytes,
+            vcpus: plan.cpus,
+            xen_platform: false,
+            acpi: plan.acpi,
+            uuid: plan.uuid,
+            firmware_log: plan.debug_port.is_some(),
+        };
+        let mut machine = Machine::new(config).map_err(|error| anyhow::anyhow!("{error}"))?;
+        for card in &plan.cards {
+            let nic = card.network.map(u8::try_from).transpose().context("there are too many networks")?.map(NicId);
+            let made = cards::make(card, nic)?;
+            let added = machine.add_card(card.place, made);
+            added.map_err(|error| anyhow::anyhow!("\"{}\": {error}", card.options.text()))?;
+        }
+        let firmware = match &plan.firmware {
+            Some(path) => fs::read(path).with_context(|| format!("cannot read {}", path.display()))?,
+            None => installed(SEABIOS),
+        };
+        ensure!(firmware.len() <= 16 << 20, "-bios: at most 16 MiB");
+        let ram = usize::try_from(plan.ram_bytes).context("there is not so much memory")?;
+        let world = World {
+            ram: Ram::new(ram, firmware),
+            video: Video::new(usize::try_from(video_bytes)?),
+            irqs: Irqs::default(),
+            disks,
+            nics: plan.networks.iter().map(|_| Nic::default()).collect(),
+            serial: plan.serial.iter().map(|_| Peer::default()).collect(),
+            debug_port: Peer::default(),
+            now: Instant(0),
+            shutdown: None,
+        };
+        let serial_input = plan.serial.iter().map(|_| VecDeque::new()).collect();
+        let mut pc = Self { machine, world, serial_input };
+        pc.reset();
+        Ok(pc)
+    }
+
+    /// Puts every device to its state at power on. Memory keeps its content.
+    pub(crate) fn reset(&mut self) {
+        self.world.shutdown = None;
+        self.machine.reset(&mut self.world);
+        self.update_pam();
+        self.settle();
+    }
+
+    /// Reads a port.
+    pub(crate) fn port_read(&mut self, port: u16, width: Width) -> u32 {
+        let value = self.machine.port_read(&mut self.world, IoPort(port), width);
+        self.settle();
+        value
+    }
+
+    /// Writes a port.
+    pub(crate) fn port_write(&mut self, port: u16, width: Width, value: u32) {
+        self.machine.port_write(&mut self.world, IoPort(port), width, value);
+        if (0xcf8 - 3..=0xcff).contains(&port) {
+            self.update_pam();
+        }
+        self.settle();
+    }
+
+    /// Reads memory, as the CPU does.
+    pub(crate) fn read(&mut self, addr: u64, data: &mut [u8]) {
+        let (mut at, mut rest) = (addr, data);
+        while !rest.is_empty() {
+            let len = match self.world.ram.read(at, rest) {
+                Piece::Done(len) => len,
+                Piece::Bus(room) => {
+                    let (width, len) = bus_access(at, room);
+                    self.machine.mmio_read(&mut self.world, GuestAddr(at), width, &mut rest[..len]);
+                    self.settle();
+                    len
+                }
+            };
+            (at, rest) = (at.wrapping_add(as_u64(len)), &mut rest[len..]);
+        }
+    }
+
+    /// Writes memory, as the CPU does.
+    pub(crate) fn write(&mut self, addr: u64, data: &[u8]) {
+        let (mut at, mut rest) = (addr, data);
+        while !rest.is_empty() {
+            let len = match self.world.ram.write(at, rest) {
+                Piece::Done(len) => len,
+                Piece::Bus(room) => {
+                    let (width, len) = bus_access(at, room);
+                    self.machine.mmio_write(&mut self.world, GuestAddr(at), width, &rest[..len]);
+                    self.settle();
+                    len
+                }
+            };
+            (at, rest) = (at.wrapping_add(as_u64(len)), &rest[len..]);
+        }
+    }
+
+    /// When something happens by itself; `None` is never.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.machine.next_deadline()
+    }
+
+    /// Lets time pass, never backwards. Whatever is due happens in its time.
+    pub(crate) fn advance_to(&mut self, target: Instant) {
+        while let Some(deadline) = self.deadline().filter(|at| *at <= target) {
+            let before = self.world.now;
+            self.world.now = before.max(deadline);
+            self.settle();
+            if self.world.now == before && self.deadline().is_some_and(|at| at <= before) {
+                // It is due again and again, without end.
+                break;
+            }
+        }
+        self.world.now = self.world.now.max(target);
+        self.settle();
+    }
+
+    /// Bytes came for a serial port.
+    pub(crate) fn serial_receive(&mut self, port: usize, bytes: &[u8]) {
+        if let Some(waiting) = self.serial_input.get_mut(port) {
+            waiting.extend(bytes);
+        }
+        self.settle();
+    }
+
+    /// Bytes came from a network.
+    pub(crate) fn network_receive(&mut self, network: usize, bytes: &[u8]) {
+        if let Some(nic) = self.world.nics.get_mut(network) {
+            nic.receive(bytes);
+        }
+        self.settle();
+    }
+
+    /// What the guest wants, once.
+    pub(crate) fn take_shutdown(&mut self) -> Option<ShutdownReason> {
+        self.world.shutdown.take()
+    }
+
+    /// Brings everything to its end that needs no time.
+    fn settle(&mut self) {
+        let Self { machine, world, serial_input } = self;
+        for _ in 0..POLLS_MAX {
+            while let Some((disk, result)) = world.disks.finish() {
+                machine.disk_complete(world, disk, result);
+            }
+            for nic in nics::take_news(&mut world.nics) {
+                machine.nic_ready(world, nic);
+            }
+            if machine.next_deadline().is_none_or(|at| at > world.now) {
+                break;
+            }
+            machine.poll(world);
+        }
+        for (port, waiting) in (0..).map(SerialId).zip(serial_input) {
+            while !waiting.is_empty() && machine.serial_room(port) > 0 {
+                let count = waiting.len().min(machine.serial_room(port));
+                let bytes: Vec<u8> = waiting.drain(..count).collect();
+                machine.serial_receive(world, port, &bytes);
+            }
+        }
+    }
+
+    /// Tells memory what the host bridge's PAM registers hold.
+    fn update_pam(&mut self) {
+        let mut pam = [0; 7];
+        for (register, offset) in pam.iter_mut().zip(0x59..) {
+            *register = self.machine.config_read(&mut self.world, 0, 0, 0, offset, Width::Byte).to_le_bytes()[0];
+        }
+        self.world.ram.set_pam(pam);
+    }
+}
+
+/// How the CPU cuts what is for the bus: accesses of up to four bytes, each at a multiple of its width; eight bytes are
+/// one access if they are all there is.
+fn bus_access(addr: u64, len: usize) -> (Width, usize) {
+    if len == 8 && addr.is_multiple_of(8) {
+        return (Width::Qword, 8);
+    }
+    let fits = |width: usize| len >= width && addr.is_multiple_of(as_u64(width));
+    match () {
+        // Several elements of the same width go together.
+        () if fits(4) => (Width::Dword, len & !3),
+        () if fits(2) => (Width::Word, 2),
+        () => (Width::Byte, 1),
+    }
+}
+
+/// A file that may not be there.
+fn installed(path: &str) -> Vec<u8> {
+    fs::read(Path::new(path)).unwrap_or_default()
+}
+
+fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<DriveConfig> {
+    let medium = match &drive.medium {
+        None => None,
+        Some(medium) => {
+            let disk = Disk::open(medium)?;
+            let (sectors, read_only) = (disk.sectors, disk.read_only);
+            Some((disks.add(disk)?, sectors, read_only))
+        }
+    };
+    // QEMU's own names of drives that nobody named.
+    let serial = if drive.serial.is_empty() { format!("QM{:05}", number + 1) } else { drive.serial.clone() };
+    let default = if drive.cd { "QEMU DVD-ROM" } else { "QEMU HARDDISK" };
+    let model = if drive.model.is_empty() { default } else { &drive.model };
+    let serial = heapless::String::try_from(serial.as_str()).ok().context("a serial number has at most 20 letters")?;
+    let model = heapless::String::try_from(model).ok().context("a model has at most 40 letters")?;
+    Ok(match medium {
+        Some((id, sectors, read_only)) if !drive.cd => {
+            DriveConfig::Disk(DiskConfig { id, sectors, read_only, serial, model })
+        }
+        medium => DriveConfig::Cd(CdConfig { disc: medium.map(|(id, sectors, _)| (id, sectors)), serial, model }),
+    })
+}
+
+fn as_u64(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,155 @@
+//! What is going to be built and served.
+
+use std::path::PathBuf;
+
+use devmodel::machine::BootOrder;
+use devmodel::pci::Location;
+
+use crate::options::Options;
+
+/// The version of QEMU whose machine is modelled.
+pub(crate) const VERSION: [&str; 3] = ["7", "2", "0"];
+
+/// Where bytes come from and go to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Endpoint {
+    /// Nowhere.
+    #[default]
+    Null,
+    /// They are only written, to a file.
+    File(PathBuf),
+    /// Standard input and output.
+    Stdio,
+    /// A socket.
+    Socket(Socket),
+}
+
+/// A socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Socket {
+    /// Where it is.
+    pub(crate) address: Address,
+    /// We listen, and serve one peer after the other.
+    pub(crate) listen: bool,
+    /// The machine waits for the first peer.
+    pub(crate) wait: bool,
+}
+
+/// The address of a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Address {
+    /// A path.
+    Unix(PathBuf),
+    /// `host:port`.
+    Tcp(String),
+}
+
+/// What a drive's sectors come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// A raw file.
+    File(PathBuf),
+    /// Zeros, so many bytes of them.
+    Zeros(u64),
+}
+
+/// A medium.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Medium {
+    /// Its sectors.
+    pub(crate) backing: Backing,
+    /// Writes are refused.
+    pub(crate) read_only: bool,
+    /// Writes are kept in memory only.
+    pub(crate) snapshot: bool,
+}
+
+/// An IDE drive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drive {
+    /// It is a CD drive.
+    pub(crate) cd: bool,
+    /// What is in it; a disk always has one.
+    pub(crate) medium: Option<Medium>,
+    /// Serial number; empty is QEMU's.
+    pub(crate) serial: String,
+    /// Model; empty is QEMU's.
+    pub(crate) model: String,
+}
+
+/// What a network is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Nobody listens and nobody speaks.
+    Nobody,
+    /// A stream socket: each frame after its length, 32 bits big-endian.
+    Stream(Socket),
+}
+
+/// A device of the PCI bus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CardPlan {
+    /// QEMU's name of it.
+    pub(crate) driver: String,
+    /// A place of its own.
+    pub(crate) place: Option<Location>,
+    /// The place of its network in [`Plan::networks`].
+    pub(crate) network: Option<usize>,
+    /// What else was said of it.
+    pub(crate) options: Options,
+}
+
+/// Where the log of the protocol goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// To the standard error output.
+    #[default]
+    Stderr,
+    /// Nowhere.
+    None,
+    /// To a file.
+    File(PathBuf),
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The machine is `none`: it answers questions only.
+    pub(crate) no_machine: bool,
+    /// The client's socket.
+    pub(crate) qtest: Endpoint,
+    /// The protocol's log.
+    pub(crate) qtest_log: Log,
+    /// QMP.
+    pub(crate) monitors: Vec<Endpoint>,
+    /// Bytes of memory.
+    pub(crate) ram_bytes: u64,
+    /// CPUs, as far as firmware sees.
+    pub(crate) cpus: u32,
+    /// Bytes of video memory, if there is a graphics card.
+    pub(crate) video_bytes: Option<u32>,
+    /// The IDE drives: index is channel × 2 + unit.
+    pub(crate) drives: [Option<Drive>; 4],
+    /// The serial ports.
+    pub(crate) serial: Vec<Endpoint>,
+    /// The firmware's debug port, if there is one.
+    pub(crate) debug_port: Option<Endpoint>,
+    /// The networks.
+    pub(crate) networks: Vec<Network>,
+    /// What plugs into the PCI bus.
+    pub(crate) cards: Vec<CardPlan>,
+    /// The boot order.
+    pub(crate) boot_order: BootOrder,
+    /// There is power management.
+    pub(crate) acpi: bool,
+    /// The firmware. `None`: SeaBIOS, if it is installed.
+    pub(crate) firmware: Option<PathBuf>,
+    /// The machine does not run at first.
+    pub(crate) stopped: bool,
+    /// The program goes on when the guest has switched itself off.
+    pub(crate) no_shutdown: bool,
+    /// A guest that resets itself ends the program.
+    pub(crate) no_reboot: bool,
+    /// The machine's UUID.
+    pub(crate) uuid: [u8; 16],
+}
