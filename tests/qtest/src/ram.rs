@@ -131,7 +131,7 @@ impl Ram {
         if addr >= 0xf_0000 {
             return (self.pam[0] >> 4, 0x10_0000);
         }
-        let segment = usize::try_from(addr - 0xc_0000 >> 14).unwrap_or(0);
+        let segment = usize::try_from((addr - 0xc_0000) >> 14).unwrap_or(0);
         let attribute = self.pam[1 + segment / 2] >> (4 * (segment % 2));
         (attribute, (addr | 0x3fff) + 1)
     }

@@ -51,9 +51,8 @@ pub(crate) fn serve(plan: Plan) -> Result<()> {
             process::exit(0);
         }
     })?;
-    let ends = |ends: &[Endpoint]| ends.to_vec().into_iter().enumerate();
-    for (number, end) in ends(&plan.serial) {
-        character::open(&end, Source::Serial(number), &sender)?;
+    for (number, end) in plan.serial.iter().enumerate() {
+        character::open(end, Source::Serial(number), &sender)?;
     }
     character::open(plan.debug_port.as_ref().unwrap_or(&Endpoint::Null), Source::DebugPort, &sender)?;
     for (number, network) in plan.networks.iter().enumerate() {
@@ -63,8 +62,8 @@ pub(crate) fn serve(plan: Plan) -> Result<()> {
     }
     // The client waits for the one, then for the other.
     character::open(&plan.qtest, Source::Qtest, &sender)?;
-    for (number, end) in ends(&plan.monitors) {
-        character::open(&end, Source::Monitor(number), &sender)?;
+    for (number, end) in plan.monitors.iter().enumerate() {
+        character::open(end, Source::Monitor(number), &sender)?;
     }
     let mut server = Server {
         pc,
