@@ -14,6 +14,7 @@ mod initrd;
 mod packages;
 mod paths;
 mod progress;
+mod qtest;
 mod run;
 mod shell;
 mod test;
@@ -54,6 +55,8 @@ enum Task {
     Tidy,
     /// Runs every check: format, clippy, tidy, documentation, tests.
     Ci,
+    /// Serves the PC on this machine by QEMU's qtest protocol. Without arguments, says where the program is.
+    Qtest(qtest::Arguments),
     /// Boots the testbed, runs a command in dom0 and powers off. Without a command, lines of the standard input are run.
     Shell(shell::Arguments),
 }
@@ -82,6 +85,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Bench(arguments) => return bench::run(&arguments),
         Task::Tidy => return tidy::run(),
         Task::Ci => return ci::run(),
+        Task::Qtest(arguments) => return qtest::run(&arguments),
         Task::Shell(arguments) => return shell::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

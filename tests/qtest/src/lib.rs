@@ -5,8 +5,8 @@
 //! it plays the operator. There is no CPU, no hypervisor and no real time here: the machine does what the client says.
 //!
 //! ```text
-//! cargo build -p qtest
-//! QTEST_QEMU_BINARY="$PWD/target/debug/devmodel-system-x86_64" .../build/tests/qtest/ide-test
+//! QTEST_QEMU_BINARY="$(cargo xtask qtest)" .../build/tests/qtest/ide-test
+//! cargo xtask qtest -- -qtest unix:/tmp/qtest -machine pc -device e1000,netdev=n -netdev user,id=n
 //! ```
 //!
 //! | module | what lives there |

@@ -63,9 +63,9 @@ impl Pc {
             firmware_log: plan.debug_port.is_some(),
         };
         let mut machine = Machine::new(config).map_err(|error| anyhow::anyhow!("{error}"))?;
-        for card in &plan.cards {
+        for (number, card) in (0..).zip(&plan.cards) {
             let nic = card.network.map(u8::try_from).transpose().context("there are too many networks")?.map(NicId);
-            let made = cards::make(card, nic)?;
+            let made = cards::make(card, number, nic)?;
             let added = machine.add_card(card.place, made);
             added.map_err(|error| anyhow::anyhow!("\"{}\": {error}", card.options.text()))?;
         }
