@@ -64,7 +64,7 @@ fn a_disk_identifies_itself_by_pio() {
     assert_eq!(client.interrupts, ["raise 14", "lower 14"], "reading the status takes the interrupt back");
     let words: Vec<u64> = (0..256).map(|_| client.number("inw 0x1f0")).collect();
     assert_eq!(words[60] | words[61] << 16, 64, "sectors of LBA28");
-    let serial: Vec<u8> = words[10..20].iter().flat_map(|word| [(word >> 8) as u8, (word & 0xff) as u8]).collect();
+    let serial: Vec<u8> = words[10..20].iter().flat_map(|word| u16::try_from(*word).unwrap().to_be_bytes()).collect();
     assert_eq!(String::from_utf8(serial).unwrap().trim(), "testdisk");
     assert_eq!(client.number("inb 0x3f6"), 0x50, "no more data");
 }
