@@ -380,6 +380,8 @@ impl Rtl8139 {
                 }
             }
             0x10..=0x2f | 0x30..=0x33 | 0x38..=0x4f | 0x54..=0x58 | 0x60..=0x6b | 0xe0..=0xeb => {}
+            // Nothing is there; the RTL8169, which has registers there, is told by them.
+            0xd9..=0xdf | 0xe2..=0xe3 | 0xec..=0xff => {}
             _ => self.set_storage(at, value),
         }
     }

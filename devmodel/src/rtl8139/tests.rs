@@ -579,6 +579,15 @@ fn the_link_is_reported_when_it_changes() {
 }
 
 #[test]
+fn it_is_no_rtl8169() {
+    let mut pc = Pc::new();
+    pc.word(0xda, 1536);
+    assert_ne!(pc.read(0xda, Width::Word), 1536, "RMS, which only that one has");
+    pc.word(0xe0, 0x002b);
+    assert_eq!(pc.read(0xe0, Width::Word), 0x002b, "CPCR, which both have");
+}
+
+#[test]
 fn counters_go_to_memory() {
     let mut pc = Pc::with_descriptors(4);
     pc.send(&frame(60), 0, 0, 60);

@@ -5,10 +5,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::debian::entry;
-use crate::domain::FOLDER;
+use crate::domain::{DeviceModel, FOLDER};
 use crate::suite::{Case, Context, Outcome};
 
-pub(super) const CASES: &[Case] = &[Case::new("two-network-cards-of-different-models", 900, two_cards)];
+pub(super) const CASES: &[Case] = &[
+    Case::new("two-network-cards-of-different-models", 900, two_cards),
+    Case::new("ipxe-fetches-a-kernel-by-http", 900, ipxe),
+];
 
 const UP: Duration = Duration::from_secs(400);
 const LIMIT: Duration = Duration::from_secs(120);
@@ -65,6 +68,43 @@ fn two_cards(context: &Context) -> Result<Outcome> {
     }
     ensure!(said.matches("3 packets received").count() == 2, "pings got lost:\n{said}");
     ensure!(said.matches("1 packets received").count() == 2, "a ping in fragments got lost:\n{said}");
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
+}
+
+/// What iPXE fetches first.
+const SCRIPT: &str = "\
+#!ipxe
+kernel http://10.0.9.1/vmlinuz root=/dev/xvda1,/dev/sda1 console=ttyS0,115200 quiet by=ipxe
+initrd http://10.0.9.1/initrd
+boot
+";
+
+/// The card's ROM asks for an address, and fetches Debian's kernel: each of the two cards on one of the two releases.
+fn ipxe(context: &Context) -> Result<Outcome> {
+    let model = if context.xen == "4.17" { "e1000" } else { "rtl8139" };
+    let config = context
+        .debian("debian", DeviceModel::Stubdom)?
+        .line(format!("vif=['bridge=xenbr0,model={model},mac=00:16:3e:01:02:05']"))
+        .line("boot='n'");
+    context.agent.put(&format!("{FOLDER}/www/boot.ipxe"), SCRIPT.as_bytes())?;
+    let lease = "start 10.0.9.20\nend 10.0.9.30\ninterface xenbr0\nsiaddr 10.0.9.1\nopt subnet 255.255.255.0\n\
+                 boot_file http://10.0.9.1/boot.ipxe\nlease_file /tmp/leases\npidfile /tmp/udhcpd.pid\n";
+    context.agent.check(&format!(
+        "set -e; mkdir -p {FOLDER}/mnt; mount -o ro,loop,offset=1048576 /dev/testbed/guest {FOLDER}/mnt
+        cp {FOLDER}/mnt/boot/vmlinuz {FOLDER}/mnt/boot/initrd {FOLDER}/www; umount {FOLDER}/mnt
+        printf '{lease}' >{FOLDER}/udhcpd.conf; touch /tmp/leases
+        setsid busybox udhcpd -f {FOLDER}/udhcpd.conf >/dev/null 2>&1 &
+        setsid busybox httpd -f -p 10.0.9.1:80 -h {FOLDER}/www >/dev/null 2>&1 &"
+    ))?;
+    let guest = context.start(&config)?;
+    guest.serial().wait_for("stubdom guest ready", UP)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    guest.serial().send(b"cat /proc/cmdline; echo end-$((6 * 7))\r")?;
+    let said = guest.serial().wait_for("end-42", LIMIT)?;
+    context.agent.check("fuser -ks 80/tcp 67/udp")?;
+    ensure!(said.contains("by=ipxe"), "it was another loader:\n{said}");
     guest.serial().send(b"poweroff\r")?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(Outcome::Passed)
