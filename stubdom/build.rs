@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// The video BIOS, from Debian's package `seabios`.
-const VGA_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+/// The BIOSes of the graphics cards, from Debian's package `seabios`.
+const VGA_BIOS: [&str; 2] = ["vgabios-stdvga.bin", "vgabios-cirrus.bin"];
 
 fn main() {
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
@@ -25,9 +25,12 @@ fn main() {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
 
-    println!("cargo:rerun-if-changed={VGA_BIOS}");
-    let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("vgabios-stdvga.bin");
-    if let Err(error) = fs::copy(VGA_BIOS, &target) {
-        panic!("{VGA_BIOS}: {error}; install Debian's package seabios (`cargo xtask build` does)");
+    let target = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it"));
+    for name in VGA_BIOS {
+        let path = format!("/usr/share/seabios/{name}");
+        println!("cargo:rerun-if-changed={path}");
+        if let Err(error) = fs::copy(&path, target.join(name)) {
+            panic!("{path}: {error}; install Debian's package seabios (`cargo xtask build` does)");
+        }
     }
 }

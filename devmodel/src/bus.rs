@@ -62,6 +62,8 @@ pub enum MemoryOwner {
     VgaLegacy,
     /// The linear framebuffer. It is mapped into the guest and so not claimed.
     VgaFramebuffer,
+    /// The aperture through which a Cirrus card's blitter is given bytes.
+    VgaBlit,
     /// The memory-mapped registers of the graphics card.
     VgaRegisters,
     /// The video BIOS.

@@ -91,10 +91,22 @@ impl DriveConfig {
     }
 }
 
+/// Which graphics card it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum VgaModel {
+    /// QEMU's `VGA`: with the Bochs VBE registers.
+    #[default]
+    Std,
+    /// QEMU's `cirrus-vga`: Cirrus Logic GD5446.
+    Cirrus,
+}
+
 /// A graphics card.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VgaConfig {
-    /// Bytes of video memory: a power of two from 1 to 256 MiB.
+    /// Which card.
+    pub model: VgaModel,
+    /// Bytes of video memory: a power of two from 1 to 256 MiB, of a Cirrus card from 4 to 16 MiB.
     pub memory_bytes: u32,
     /// The video BIOS; at most 64 KiB. Empty if there is none.
     pub rom: Vec<u8>,
@@ -201,6 +213,9 @@ struct Slot {
 #[derive(Debug)]
 struct VgaCard {
     config: ConfigSpace,
+    memory_bytes: u32,
+    /// Which base address the memory-mapped registers have.
+    registers: usize,
     device: Vga,
     rom: Vec<u8>,
     /// Something was written to it since somebody asked.
@@ -794,6 +809,7 @@ impl Machine {
             (MemoryOwner::VgaFramebuffer, Some(vga)) => vga.device.framebuffer_read(host, offset, data),
             (MemoryOwner::VgaRegisters, Some(vga)) => vga.device.mmio_read(offset, data),
             (MemoryOwner::VgaRom, Some(vga)) => read_rom(&vga.rom, offset, data),
+            (MemoryOwner::VgaBlit, Some(_)) => data.fill(0xff),
             (MemoryOwner::XenPlatform, _) | (_, None) => data.fill(0),
         }
     }
@@ -819,6 +835,7 @@ impl Machine {
         match owner {
             MemoryOwner::VgaLegacy => vga.device.legacy_write(host, offset, data),
             MemoryOwner::VgaFramebuffer => vga.device.framebuffer_write(host, offset, data),
+            MemoryOwner::VgaBlit => vga.device.blit_write(host, data),
             MemoryOwner::VgaRegisters => vga.device.mmio_write(host, offset, data),
             MemoryOwner::VgaRom | MemoryOwner::XenPlatform | MemoryOwner::Card(_) => {}
         }
@@ -843,14 +860,21 @@ impl Machine {
             }
         }
         if let Some(vga) = &mut self.vga {
-            let regions = [
-                (VgaCard::FRAMEBUFFER, MemoryOwner::VgaFramebuffer),
-                (VgaCard::REGISTERS, MemoryOwner::VgaRegisters),
-                (config::ROM, MemoryOwner::VgaRom),
-            ];
+            let regions = [(vga.registers, MemoryOwner::VgaRegisters), (config::ROM, MemoryOwner::VgaRom)];
             for (index, owner) in regions {
                 let range = vga.config.decoded(index);
                 memory.extend(range.map(|(first, last)| moved_memory(first, last, owner)));
+            }
+            if let Some((first, _)) = vga.config.decoded(VgaCard::FRAMEBUFFER) {
+                let mut part = |from: u32, end: u32, owner| {
+                    let last = first.saturating_add(end.saturating_sub(1));
+                    memory.push(moved_memory(first.saturating_add(from), last, owner));
+                };
+                part(0, vga.memory_bytes, MemoryOwner::VgaFramebuffer);
+                if vga.device.is_cirrus() {
+                    let core::ops::Range { start, end } = vga::CIRRUS_BLIT_APERTURE;
+                    part(start, end, MemoryOwner::VgaBlit);
+                }
             }
             let aperture = vga.config.decoded(VgaCard::FRAMEBUFFER).map(|(first, _)| GuestAddr(first.into()));
             if aperture != vga.reported_aperture {
@@ -964,27 +988,33 @@ impl Slot {
 impl VgaCard {
     /// Which base address the linear framebuffer has.
     const FRAMEBUFFER: usize = 0;
-    /// Which base address the memory-mapped registers have.
-    const REGISTERS: usize = 2;
 
     fn new(config: VgaConfig) -> Self {
-        let VgaConfig { memory_bytes, rom } = config;
+        let VgaConfig { model, memory_bytes, rom } = config;
+        let (vendor, device, revision, aperture, registers) = match model {
+            VgaModel::Std => (0x1234, 0x1111, 2, memory_bytes, 2),
+            VgaModel::Cirrus => (0x1013, 0x00b8, 0, vga::CIRRUS_APERTURE, 1),
+        };
         let space = ConfigSpace::new(Identity {
-            vendor: 0x1234,
-            device: 0x1111,
-            revision: 2,
+            vendor,
+            device,
+            revision,
             class: 0x03_00_00,
             subsystem: (0x1af4, 0x1100),
             multifunction: false,
             interrupt_pin: 0,
         })
-        .with_region(Self::FRAMEBUFFER, Region::Memory { size: memory_bytes, prefetchable: true })
-        .with_region(Self::REGISTERS, Region::Memory { size: vga::MMIO_BYTES, prefetchable: false });
+        .with_region(Self::FRAMEBUFFER, Region::Memory { size: aperture, prefetchable: true })
+        .with_region(registers, Region::Memory { size: vga::MMIO_BYTES, prefetchable: false });
         let space = match rom.len() {
             0 => space,
             _ => space.with_region(config::ROM, Region::Rom { size: 0x1_0000 }),
         };
-        Self { config: space, device: Vga::new(memory_bytes), rom, touched: false, reported_aperture: None }
+        let device = match model {
+            VgaModel::Std => Vga::new(memory_bytes),
+            VgaModel::Cirrus => Vga::cirrus(memory_bytes),
+        };
+        Self { config: space, memory_bytes, registers, device, rom, touched: false, reported_aperture: None }
     }
 }
 
@@ -1010,7 +1040,11 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
         return Err(MachineError::SerialPorts);
     }
     if let Some(vga) = &config.vga {
-        if !vga.memory_bytes.is_power_of_two() || !(1 << 20..=256 << 20).contains(&vga.memory_bytes) {
+        let sizes = match vga.model {
+            VgaModel::Std => 1 << 20..=256 << 20,
+            VgaModel::Cirrus => 4 << 20..=16 << 20,
+        };
+        if !vga.memory_bytes.is_power_of_two() || !sizes.contains(&vga.memory_bytes) {
             return Err(MachineError::VideoMemory);
         }
         if vga.rom.len() > 0x1_0000 {
@@ -1108,8 +1142,9 @@ fn fixed_ports(config: &MachineConfig) -> Vec<PortRange> {
         add(debug_port::FIRMWARE_PORT, 1, PortOwner::DebugPort);
         add(debug_port::BOCHS_PORT, 1, PortOwner::DebugPort);
     }
-    if config.vga.is_some() {
-        for (first, last) in [(vga::FIRST_PORT, vga::LAST_PORT), (vga::FIRST_DISPI_PORT, vga::LAST_DISPI_PORT)] {
+    if let Some(vga) = &config.vga {
+        let dispi = (vga.model == VgaModel::Std).then_some((vga::FIRST_DISPI_PORT, vga::LAST_DISPI_PORT));
+        for (first, last) in [(vga::FIRST_PORT, vga::LAST_PORT)].into_iter().chain(dispi) {
             add(first.0, last.0.saturating_sub(first.0).saturating_add(1), PortOwner::Vga);
         }
     }

@@ -19,7 +19,7 @@ fn config() -> MachineConfig {
     MachineConfig {
         drives: [Some(disk(0, 2048)), None, Some(disk(1, 1000)), Some(disk(2, 500))],
         serial_ports: 2,
-        vga: Some(VgaConfig { memory_bytes: 16 << 20, rom: vec![0x55, 0xaa, 0x4c] }),
+        vga: Some(VgaConfig { model: VgaModel::Std, memory_bytes: 16 << 20, rom: vec![0x55, 0xaa, 0x4c] }),
         boot_order: BootOrder::parse("cda").unwrap(),
         ram_bytes: 128 << 20,
         vcpus: 3,
@@ -106,7 +106,7 @@ fn without_a_platform_device_the_graphics_card_is_in_slot_2() {
 
 #[test]
 fn impossible_machines_are_refused() {
-    let vga = |memory_bytes, len| Some(VgaConfig { memory_bytes, rom: vec![0; len] });
+    let vga = |memory_bytes, len| Some(VgaConfig { model: VgaModel::Std, memory_bytes, rom: vec![0; len] });
     let refused = |config| Machine::new(config).unwrap_err();
     assert_eq!(refused(MachineConfig { serial_ports: 5, ..config() }), MachineError::SerialPorts);
     assert_eq!(refused(MachineConfig { vga: vga(3 << 20, 0), ..config() }), MachineError::VideoMemory);

@@ -20,6 +20,9 @@ pub(super) struct Dac {
     /// The last address written was one to read from.
     reading: bool,
     eight_bit: bool,
+    /// Colours of a pointer, and whether the ports reach them instead of the table.
+    extra: [[u8; 3]; 16],
+    is_extra: bool,
     /// Counts changes of what a colour number looks like.
     generation: u32,
 }
@@ -35,6 +38,8 @@ impl Dac {
             component: 0,
             reading: false,
             eight_bit: false,
+            extra: [[0; 3]; 16],
+            is_extra: false,
             generation: 0,
         }
     }
@@ -70,7 +75,11 @@ impl Dac {
     }
 
     pub(super) fn read(&mut self) -> u8 {
-        let color = self.colors.get(usize::from(self.read_index)).copied().unwrap_or_default();
+        let color = match self.is_extra {
+            true => self.extra.get(usize::from(self.read_index & 0x0f)),
+            false => self.colors.get(usize::from(self.read_index)),
+        };
+        let color = color.copied().unwrap_or_default();
         let value = color.get(usize::from(self.component)).copied().unwrap_or(0);
         if self.next_component() {
             self.read_index = self.read_index.wrapping_add(1);
@@ -82,9 +91,15 @@ impl Dac {
         let value = if self.eight_bit { value } else { value & 0x3f };
         if let Some(pending) = self.pending.get_mut(usize::from(self.component)) {
             *pending = value;
-        } else if let Some(color) = self.colors.get_mut(usize::from(self.write_index)) {
+        } else {
+            let color = match self.is_extra {
+                true => self.extra.get_mut(usize::from(self.write_index & 0x0f)),
+                false => self.colors.get_mut(usize::from(self.write_index)),
+            };
             let [red, green] = self.pending;
-            *color = [red, green, value];
+            if let Some(color) = color {
+                *color = [red, green, value];
+            }
             self.change();
         }
         if self.next_component() {
@@ -99,6 +114,17 @@ impl Dac {
         }
     }
 
+    /// Whether the ports reach the colours of a pointer.
+    pub(super) const fn select_extra(&mut self, is_extra: bool) {
+        self.is_extra = is_extra;
+    }
+
+    /// The two colours of a pointer.
+    pub(super) fn pointer_colors(&self) -> [u32; 2] {
+        let [first, .., last] = self.extra;
+        [first, last].map(|color| self.shown(color))
+    }
+
     pub(super) const fn generation(&self) -> u32 {
         self.generation
     }
@@ -106,6 +132,10 @@ impl Dac {
     /// What colour number `index` looks like, as `0x00RRGGBB`.
     pub(super) fn color(&self, index: u8) -> u32 {
         let color = self.colors.get(usize::from(index & self.mask)).copied().unwrap_or_default();
+        self.shown(color)
+    }
+
+    fn shown(&self, color: [u8; 3]) -> u32 {
         let [red, green, blue] =
             color.map(|part| if self.eight_bit { part } else { (part & 0x3f) << 2 | part >> 4 & 3 });
         u32::from_be_bytes([0, red, green, blue])

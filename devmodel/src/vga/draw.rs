@@ -9,7 +9,7 @@
 use super::Written;
 use super::dac::Dac;
 use super::dispi::Depth;
-use super::modes::{Band, Cursor, Linear, Picture, PlaneFormat, Planes, Text, TextLook};
+use super::modes::{Band, Cursor, Linear, Picture, PlaneFormat, Planes, Pointer, Text, TextLook};
 use crate::host::{Surface, VideoMemory};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -28,6 +28,8 @@ const FIRST_SIZE: (u32, u32) = (640, 480);
 pub(super) struct Screen {
     size: Option<(u32, u32)>,
     drawn: Option<Picture>,
+    /// The pointer that was drawn.
+    pointer: Option<Pointer>,
     /// The cells that are on the screen, as [`cell_key`] has them.
     cells: Vec<u32>,
     /// The two fonts.
@@ -44,6 +46,7 @@ impl Screen {
         Self {
             size: None,
             drawn: None,
+            pointer: None,
             cells: Vec::new(),
             fonts: Vec::new(),
             colors: Vec::new(),
@@ -64,6 +67,7 @@ impl Screen {
         surface: &mut S,
         dac: &Dac,
         picture: Picture,
+        pointer: Option<Pointer>,
         written: &mut Written,
         full: bool,
     ) {
@@ -88,11 +92,12 @@ impl Screen {
             Picture::Blank => {}
             Picture::Text(text) => self.draw_text(host, surface, text, written, resized),
             Picture::Planes(planes) => self.draw_planes(host, surface, dac, planes, written, redraw),
-            Picture::Linear(linear) => self.draw_linear(host, surface, dac, linear, written, redraw),
+            Picture::Linear(linear) => self.draw_linear(host, surface, dac, linear, pointer.as_ref(), written, redraw),
         }
         if redraw {
             self.drawn = Some(picture);
         }
+        self.pointer = pointer;
         written.clear();
     }
 
@@ -227,13 +232,14 @@ impl Screen {
         surface: &mut S,
         dac: &Dac,
         linear: &Linear,
+        pointer: Option<&Pointer>,
         written: &Written,
         redraw: bool,
     ) {
         let geometry = &linear.geometry;
         let (width, depth) = (geometry.width, geometry.depth);
         let line_bytes = depth.bytes(width);
-        let start = geometry.pitch.saturating_mul(geometry.y).saturating_add(depth.bytes(geometry.x));
+        let start = linear.start;
         let last_line = start.saturating_add(geometry.pitch.saturating_mul(geometry.height.saturating_sub(1)));
         let last_page = |line: u32| line.saturating_add(line_bytes.saturating_sub(1)) >> 12;
         let first_page = start >> 12;
@@ -242,7 +248,10 @@ impl Screen {
         let Some(dirty) = self.aperture.get_mut(..groups) else { return };
         // Asked before the pixels are read: what is written from now on is reported the next time.
         host.video_dirty(first_page, dirty);
-        if !redraw && !written.any && dirty.iter().all(|group| *group == 0) {
+        let moved = [self.pointer.as_ref(), pointer].map(|shown| shown.filter(|_| self.pointer.as_ref() != pointer));
+        let is_under_pointer = |y: u32| moved.iter().flatten().any(|pointer| pointer.row(y).is_some());
+        let has_moved = moved.iter().any(Option::is_some);
+        if !redraw && !written.any && !has_moved && dirty.iter().all(|group| *group == 0) {
             return;
         }
         let is_dirty = |page: u32| {
@@ -260,15 +269,42 @@ impl Screen {
         let mut line = start;
         for y in 0..geometry.height {
             let touched = (line >> 12)..=last_page(line);
-            if redraw || written.contains(touched.clone()) || touched.into_iter().any(is_dirty) {
+            let is_touched = written.contains(touched.clone()) || touched.into_iter().any(is_dirty);
+            if redraw || is_touched || is_under_pointer(y) {
                 host.video_read(line, bytes);
                 convert_linear(depth, linear.big_endian, &self.colors, bytes, pixels);
+                if let Some(pointer) = pointer {
+                    pointer.draw(y, pixels);
+                }
                 surface.write(0, y, pixels);
                 changes.line(surface, y);
             }
             line = line.saturating_add(geometry.pitch);
         }
         changes.end(surface);
+    }
+}
+
+impl Pointer {
+    /// The row of it that line `y` shows.
+    fn row(&self, y: u32) -> Option<[u64; 2]> {
+        let row = y.checked_sub(self.y).filter(|row| *row < self.size)?;
+        self.planes.get(row as usize).copied()
+    }
+
+    /// Draws it over a line.
+    fn draw(&self, y: u32, line: &mut [u32]) {
+        let Some([first, second]) = self.row(y) else { return };
+        let pixels = line.iter_mut().skip(self.x as usize).take(self.size as usize);
+        let [color_0, color_1] = self.colors;
+        for (pixel, bit) in pixels.zip((0..64_u32).rev()) {
+            match (first >> bit & 1, second >> bit & 1) {
+                (0, 0) => {}
+                (1, 0) => *pixel ^= 0x00ff_ffff,
+                (0, _) => *pixel = color_0,
+                _ => *pixel = color_1,
+            }
+        }
     }
 }
 

@@ -1,13 +1,15 @@
-//! A standard VGA with the Bochs VBE extensions: PCI function 1234:1111.
+//! A standard VGA with either of two kinds of extensions.
 //!
-//! Firmware and drivers find the IBM VGA at its ports and in its window at 0xa0000, the Bochs "dispi" registers at
-//! ports 0x1ce and 0x1cf, and both of them again, with an EDID block, in the 4 KiB of BAR2. BAR0 is video memory.
+//! Firmware and drivers find the IBM VGA at its ports and in its window at 0xa0000. As PCI function 1234:1111 it has the
+//! Bochs "dispi" registers at ports 0x1ce and 0x1cf, and both of them again, with an EDID block, in the 4 KiB of BAR2; BAR0
+//! is video memory. As 1013:00b8 it is a Cirrus Logic GD5446: see [`cirrus`].
 //!
 //! | module | what lives there |
 //! |---|---|
 //! | `regs` | the register files, and what each bit of them is called |
 //! | `dac` | the colour table |
 //! | `dispi` | the Bochs VBE registers |
+//! | `cirrus` | the registers, the blitter and the pointer of the GD5446 |
 //! | `edid` | what the monitor says about itself |
 //! | `window` | reads and writes of the window at 0xa0000 |
 //! | `modes` | from registers to a description of the picture |
@@ -26,6 +28,7 @@
 //!
 //! Invariant: a refresh costs time in proportion to the picture, which is at most what the surface accepts.
 
+mod cirrus;
 mod dac;
 mod dispi;
 mod draw;
@@ -40,6 +43,7 @@ use crate::access::{self, IoPort, Width};
 use crate::host::{Surface, VideoMemory};
 use alloc::vec;
 use alloc::vec::Vec;
+use cirrus::Cirrus;
 use draw::Screen;
 use regs::Registers;
 
@@ -51,9 +55,15 @@ pub const LAST_PORT: IoPort = IoPort(0x3df);
 pub const FIRST_DISPI_PORT: IoPort = IoPort(0x1ce);
 /// Last byte of the Bochs VBE registers. The data are at 0x1cf, and at 0x1d0 for who wants them aligned.
 pub const LAST_DISPI_PORT: IoPort = IoPort(0x1d1);
-/// Bytes of register space behind BAR2.
+/// Bytes of register space behind BAR2, or BAR1 of a Cirrus card.
 pub const MMIO_BYTES: u32 = 4096;
+/// Bytes that BAR0 of a Cirrus card takes.
+pub const CIRRUS_APERTURE: u32 = 32 << 20;
+/// Where in it the blitter is given bytes.
+pub const CIRRUS_BLIT_APERTURE: core::ops::Range<u32> = 16 << 20..20 << 20;
 
+/// Ports of the VGA that memory-mapped registers have, from 0x3c0 on.
+const MMIO_PORT_COUNT: u32 = 0x20;
 /// Where in BAR2 the VGA ports from 0x3c0 on are.
 const MMIO_PORTS: u32 = 0x400;
 /// Where in BAR2 the Bochs VBE registers are, two bytes each.
@@ -88,9 +98,24 @@ impl Vga {
         }
     }
 
+    /// A Cirrus card, with at least 4 MiB of video memory.
+    #[must_use]
+    pub fn cirrus(memory_bytes: u32) -> Self {
+        Self { registers: Registers::with_cirrus(memory_bytes), ..Self::new(memory_bytes) }
+    }
+
+    /// Whether this is a Cirrus card.
+    #[must_use]
+    pub const fn is_cirrus(&self) -> bool {
+        self.registers.cirrus.is_some()
+    }
+
     /// Puts every register to its value after power on. Video memory keeps its content.
     pub fn reset(&mut self) {
-        self.registers = Registers::new(self.memory_bytes);
+        self.registers = match self.is_cirrus() {
+            true => Registers::with_cirrus(self.memory_bytes),
+            false => Registers::new(self.memory_bytes),
+        };
     }
 
     /// Reads a port from 0x3b0 to 0x3df, or of the Bochs VBE registers.
@@ -107,17 +132,37 @@ impl Vga {
         if (FIRST_DISPI_PORT..=LAST_DISPI_PORT).contains(&port) {
             return self.dispi_port_write(host, port, width, value);
         }
-        access::write_bytes(port.0, width, value.into(), |port, byte| self.registers.write(port, byte));
+        access::write_bytes(port.0, width, value.into(), |port, byte| self.write_byte(host, port, byte));
+    }
+
+    fn write_byte(&mut self, host: &mut impl VideoMemory, port: u16, value: u8) {
+        if self.registers.decode(port) == 0x3cf
+            && let Some(cirrus) = &mut self.registers.cirrus
+        {
+            let index = cirrus.graphics_index();
+            if cirrus.write_graphics(host, &mut self.written, index, value) {
+                return;
+            }
+        }
+        self.registers.write(port, value);
     }
 
     /// Reads the window at 0xa0000; `offset` counts from there. Wide and repeated reads are ascending single bytes
     /// to the card, so that one call does for all of them.
     pub fn legacy_read(&mut self, host: &impl VideoMemory, offset: u32, data: &mut [u8]) {
+        if self.registers.cirrus.as_ref().is_some_and(|cirrus| cirrus.window_read(host, offset, data)) {
+            return;
+        }
         self.registers.window_read(host, offset, data);
     }
 
     /// Writes the window at 0xa0000; `offset` counts from there. Wide and repeated writes are ascending single bytes.
     pub fn legacy_write(&mut self, host: &mut impl VideoMemory, offset: u32, data: &[u8]) {
+        if let Some(cirrus) = &mut self.registers.cirrus
+            && cirrus.window_write(host, &mut self.written, offset, data)
+        {
+            return;
+        }
         self.registers.window_write(host, &mut self.written, offset, data);
     }
 
@@ -130,6 +175,13 @@ impl Vga {
     pub fn framebuffer_write(&mut self, host: &mut impl VideoMemory, offset: u32, data: &[u8]) {
         host.video_write(offset, data);
         self.written.mark(offset, data.len(), true);
+    }
+
+    /// Writes the part of a Cirrus card's aperture through which the blitter is given bytes.
+    pub fn blit_write(&mut self, host: &mut impl VideoMemory, data: &[u8]) {
+        if let Some(cirrus) = &mut self.registers.cirrus {
+            cirrus.blit_write(host, &mut self.written, data);
+        }
     }
 
     /// Reads the registers behind BAR2: ascending elements of any width.
@@ -145,6 +197,12 @@ impl Vga {
     pub fn mmio_write(&mut self, host: &mut impl VideoMemory, offset: u32, data: &[u8]) {
         let mut at = offset;
         let mut rest = data;
+        if self.is_cirrus() {
+            for (byte, at) in data.iter().zip(offset..) {
+                self.cirrus_mmio_write(host, at, *byte);
+            }
+            return;
+        }
         while let Some((first, after)) = rest.split_first() {
             let mut taken = 1;
             match (at, rest) {
@@ -172,7 +230,9 @@ impl Vga {
     /// Draws what changed since the last refresh; all of it if `full`, which a new surface needs.
     pub fn refresh<H: VideoMemory, S: Surface>(&mut self, host: &mut H, surface: &mut S, full: bool) {
         let picture = self.registers.picture();
-        self.screen.refresh(host, surface, &self.registers.dac, picture, &mut self.written, full);
+        let colors = self.registers.dac.pointer_colors();
+        let pointer = self.registers.cirrus.as_ref().and_then(|cirrus| cirrus.pointer(host, colors));
+        self.screen.refresh(host, surface, &self.registers.dac, picture, pointer, &mut self.written, full);
     }
 
     /// Width and height of the picture that was drawn last.
@@ -181,7 +241,24 @@ impl Vga {
         self.screen.size()
     }
 
+    /// The VGA's ports from 0x3c0 on, and behind them the blitter's registers.
+    fn cirrus_mmio_write(&mut self, host: &mut impl VideoMemory, at: u32, value: u8) {
+        match (Cirrus::mapped_offset(at), &mut self.registers.cirrus) {
+            (None, _) if at < MMIO_PORT_COUNT => self.write_byte(host, port_at(at), value),
+            (None, _) => {}
+            (Some(at), Some(cirrus)) => cirrus.mapped_write(host, &mut self.written, at, value),
+            (Some(_), None) => {}
+        }
+    }
+
     fn mmio_read_byte(&mut self, at: u32) -> u8 {
+        if let Some(cirrus) = &self.registers.cirrus {
+            return match Cirrus::mapped_offset(at) {
+                None if at < MMIO_PORT_COUNT => self.registers.read(port_at(at)),
+                None => 0xff,
+                Some(at) => cirrus.mapped_read(at),
+            };
+        }
         match at {
             0..MMIO_PORTS => edid::BLOCK.get(at as usize).copied().unwrap_or(0),
             0x400..0x420 => self.registers.read(port_at(at)),

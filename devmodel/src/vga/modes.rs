@@ -128,9 +128,24 @@ pub(super) struct Banks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Linear {
     pub(super) geometry: Geometry,
+    /// The byte of the first pixel.
+    pub(super) start: u32,
     pub(super) big_endian: bool,
     /// Which colour table, where there is one.
     pub(super) generation: Option<u32>,
+}
+
+/// A pointer that the card draws over its pixels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pointer {
+    pub(super) x: u32,
+    pub(super) y: u32,
+    /// Pixels across and down: 32 or 64.
+    pub(super) size: u32,
+    pub(super) colors: [u32; 2],
+    /// Its rows, the first pixel in the highest bit: both planes 0 let the picture through, only the first inverts it, only
+    /// the second is the first colour, both are the second.
+    pub(super) planes: [[u64; 2]; 64],
 }
 
 /// By how many dots the picture is moved to the left.
@@ -205,6 +220,11 @@ impl Scan {
 impl Registers {
     /// What the registers describe.
     pub(super) fn picture(&self) -> Picture {
+        if let Some((geometry, start)) = self.cirrus.as_ref().and_then(|cirrus| cirrus.picture(&self.crtc))
+            && self.palette_address_source()
+        {
+            return Picture::Linear(self.linear(geometry, start));
+        }
         let off = self.sequencer.get(sequencer::CLOCKING_MODE) & sequencer::SCREEN_OFF != 0;
         if off || !self.palette_address_source() {
             return Picture::Blank;
@@ -221,8 +241,8 @@ impl Registers {
 
     fn dispi_picture(&self, geometry: Geometry) -> Picture {
         if geometry.depth != Depth::Planar4 {
-            let generation = (geometry.depth == Depth::Indexed8).then(|| self.dac.generation());
-            return Picture::Linear(Linear { geometry, big_endian: self.big_endian, generation });
+            let start = geometry.pitch.saturating_mul(geometry.y).saturating_add(geometry.depth.bytes(geometry.x));
+            return Picture::Linear(self.linear(geometry, start));
         }
         // Eight pixels of a plane are four bytes of memory.
         let offset = geometry.pitch >> 2;
@@ -238,6 +258,11 @@ impl Registers {
             panning: Panning { upper: panning, lower: panning },
             banks: Banks { row_0: None, row_1: None },
         })
+    }
+
+    fn linear(&self, geometry: Geometry, start: u32) -> Linear {
+        let generation = (geometry.depth == Depth::Indexed8).then(|| self.dac.generation());
+        Linear { geometry, start, big_endian: self.big_endian, generation }
     }
 
     fn text(&self) -> Text {

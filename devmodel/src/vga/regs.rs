@@ -3,8 +3,10 @@
 //! Source: IBM VGA Technical Reference Manual, "VGA function" (register descriptions). Bits that are not there read
 //! as zero.
 
+use super::cirrus::Cirrus;
 use super::dac::Dac;
 use super::dispi::Dispi;
+use alloc::boxed::Box;
 
 /// Registers behind an index register.
 #[derive(Clone, Debug)]
@@ -108,7 +110,14 @@ pub(super) mod crtc {
     /// Mode control: memory is addressed by bytes, not by words.
     pub(in super::super) const BYTE_MODE: u8 = 0x40;
 
-    pub(super) const REGISTERS: usize = 0x19;
+    /// Cirrus: what the last read of the window found in the plane that is read.
+    pub(in super::super) const LATCH: u8 = 0x22;
+    /// Cirrus: whether port 0x3c0 expects data, in bit 7.
+    pub(in super::super) const ATTRIBUTE_TOGGLE: u8 = 0x24;
+    /// Cirrus: what port 0x3c0 points at.
+    pub(in super::super) const ATTRIBUTE_INDEX: u8 = 0x26;
+
+    pub(in super::super) const REGISTERS: usize = 0x19;
     pub(super) const WRITABLE: [u8; REGISTERS] = [0xff; REGISTERS];
 }
 
@@ -207,6 +216,8 @@ pub(super) struct Registers {
     pub(super) latch: [u8; 4],
     /// Pixels of more than one byte in the linear modes are big-endian.
     pub(super) big_endian: bool,
+    /// The extensions of a Cirrus card, where it is one.
+    pub(super) cirrus: Option<Box<Cirrus>>,
 }
 
 impl Registers {
@@ -226,7 +237,13 @@ impl Registers {
             status_reads: 0,
             latch: [0; 4],
             big_endian: false,
+            cirrus: None,
         }
+    }
+
+    /// The same with the extensions of a Cirrus card.
+    pub(super) fn with_cirrus(memory_bytes: u32) -> Self {
+        Self { cirrus: Some(Box::new(Cirrus::new())), ..Self::new(memory_bytes) }
     }
 
     /// Whether the palette is the display's.
@@ -234,25 +251,52 @@ impl Registers {
         self.attribute_address & attribute::PALETTE_ADDRESS_SOURCE != 0
     }
 
+    fn extension(&self, read: fn(&Cirrus) -> Option<u8>) -> Option<u8> {
+        self.cirrus.as_deref().and_then(read)
+    }
+
+    fn read_crtc(&self) -> u8 {
+        let Some(cirrus) = &self.cirrus else { return self.crtc.selected() };
+        match self.crtc.index {
+            crtc::LATCH => self.latch.get(usize::from(self.graphics.get(graphics::READ_MAP) & 3)).copied().unwrap_or(0),
+            crtc::ATTRIBUTE_TOGGLE => u8::from(self.attribute_data_next) << 7,
+            crtc::ATTRIBUTE_INDEX => self.attribute_address,
+            index => cirrus.read_crtc(index).unwrap_or_else(|| self.crtc.selected()),
+        }
+    }
+
+    fn write_sequencer(&mut self, value: u8) {
+        if let Some(cirrus) = &mut self.cirrus
+            && cirrus.write_sequencer(value)
+        {
+            self.dac.select_extra(cirrus.selects_cursor_colors());
+            return;
+        }
+        self.sequencer.write_selected(sequencer::WRITABLE, value);
+    }
+
     /// Reads a byte from ports 0x3b0 to 0x3df.
     pub(super) fn read(&mut self, port: u16) -> u8 {
+        if let (0x3c7..=0x3c9, Some(cirrus)) = (port, &mut self.cirrus) {
+            cirrus.forget_mask_reads();
+        }
         match self.decode(port) {
             0x3c0 => self.attribute_address,
             0x3c1 => self.attribute.selected(),
             0x3c2 => 0,
             0x3c3 => self.subsystem_enable,
             0x3c4 => self.sequencer.index,
-            0x3c5 => self.sequencer.selected(),
-            0x3c6 => self.dac.mask(),
+            0x3c5 => self.extension(Cirrus::read_sequencer).unwrap_or_else(|| self.sequencer.selected()),
+            0x3c6 => self.cirrus.as_mut().and_then(|cirrus| cirrus.read_mask()).unwrap_or_else(|| self.dac.mask()),
             0x3c7 => self.dac.state(),
             0x3c8 => self.dac.write_index(),
             0x3c9 => self.dac.read(),
             0x3ca => self.feature_control,
             0x3cc => self.miscellaneous_output,
             0x3ce => self.graphics.index,
-            0x3cf => self.graphics.selected(),
+            0x3cf => self.extension(Cirrus::read_graphics).unwrap_or_else(|| self.graphics.selected()),
             0x3d4 => self.crtc.index,
-            0x3d5 => self.crtc.selected(),
+            0x3d5 => self.read_crtc(),
             0x3da => {
                 self.attribute_data_next = false;
                 self.status_reads = self.status_reads.wrapping_add(1);
@@ -264,17 +308,34 @@ impl Registers {
 
     /// Writes a byte to ports 0x3b0 to 0x3df.
     pub(super) fn write(&mut self, port: u16, value: u8) {
+        if let (0x3c7..=0x3c9, Some(cirrus)) = (port, &mut self.cirrus) {
+            cirrus.forget_mask_reads();
+        }
         match self.decode(port) {
             0x3c0 => self.write_attribute(value),
             0x3c2 => self.miscellaneous_output = value,
             0x3c3 => self.subsystem_enable = value & 1,
-            0x3c4 => self.sequencer.index = value & 7,
-            0x3c5 => self.sequencer.write_selected(sequencer::WRITABLE, value),
-            0x3c6 => self.dac.set_mask(value),
+            0x3c4 => {
+                self.sequencer.index = value & 7;
+                if let Some(cirrus) = &mut self.cirrus {
+                    cirrus.select_sequencer(value);
+                }
+            }
+            0x3c5 => self.write_sequencer(value),
+            0x3c6 => {
+                if !self.cirrus.as_mut().is_some_and(|cirrus| cirrus.write_mask(value)) {
+                    self.dac.set_mask(value);
+                }
+            }
             0x3c7 => self.dac.set_read_index(value),
             0x3c8 => self.dac.set_write_index(value),
             0x3c9 => self.dac.write(value),
-            0x3ce => self.graphics.index = value & 0x0f,
+            0x3ce => {
+                self.graphics.index = value & 0x0f;
+                if let Some(cirrus) = &mut self.cirrus {
+                    cirrus.select_graphics(value);
+                }
+            }
             0x3cf => self.graphics.write_selected(graphics::WRITABLE, value),
             0x3d4 => self.crtc.index = value,
             0x3d5 => self.write_crtc(value),
@@ -284,7 +345,7 @@ impl Registers {
     }
 
     /// Maps the ports of a monochrome display onto those of a colour one, and those that are off to none.
-    const fn decode(&self, port: u16) -> u16 {
+    pub(super) const fn decode(&self, port: u16) -> u16 {
         let color = self.miscellaneous_output & COLOR_PORTS != 0;
         match port {
             0x3b0..=0x3bf if !color => port ^ 0x060,
@@ -308,6 +369,11 @@ impl Registers {
     }
 
     fn write_crtc(&mut self, value: u8) {
+        if let Some(cirrus) = &mut self.cirrus
+            && cirrus.write_crtc(self.crtc.index, value)
+        {
+            return;
+        }
         let mut writable = crtc::WRITABLE;
         if self.crtc.get(crtc::VERTICAL_RETRACE_END) & crtc::PROTECT != 0 {
             for mask in writable.iter_mut().take(8) {

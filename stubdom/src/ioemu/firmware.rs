@@ -10,6 +10,8 @@ use tar_no_std::TarArchiveRef;
 
 /// The standard VGA's BIOS, of Debian's package `seabios`.
 pub(super) static VGA_STD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vgabios-stdvga.bin"));
+/// The Cirrus card's, of the same package.
+pub(super) static VGA_CIRRUS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vgabios-cirrus.bin"));
 
 /// A ROM of the module. Empty, where it is not there.
 pub(super) fn rom(name: &str) -> Vec<u8> {

@@ -12,7 +12,7 @@ use core::time::Duration;
 use devmodel::card::Card;
 use devmodel::e1000::E1000;
 use devmodel::host::{DiskId, NicId};
-use devmodel::machine::{CdConfig, DRIVES, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
+use devmodel::machine::{CdConfig, DRIVES, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::rtl8139::Rtl8139;
 use log::{info, warn};
 use minios::DomId;
@@ -28,7 +28,7 @@ use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, Contract, DrivePlan, MachinePlan, Media, NicModel, Vbd};
+use stubdom::config::{Config, Contract, DrivePlan, MachinePlan, Media, NicModel, Vbd, VideoModel};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
@@ -267,7 +267,10 @@ fn describe(plan: &MachinePlan) {
         if plan.nics.is_empty() { String::new() } else { format!(" {} network cards,", plan.nics.len()) },
         plan.serials.len(),
         match &plan.video {
-            Some(video) => format!("standard VGA with {} MiB", video.memory_mib),
+            Some(video) => {
+                let card = if video.model == VideoModel::Cirrus { "Cirrus" } else { "standard VGA" };
+                format!("{card} with {} MiB", video.memory_mib)
+            }
             None => "no screen".to_string(),
         },
     );
@@ -426,10 +429,13 @@ fn machine_config(
     Ok(MachineConfig {
         drives,
         serial_ports: u8::try_from(plan.serials.len()).unwrap_or(u8::MAX),
-        vga: plan
-            .video
-            .as_ref()
-            .map(|video| VgaConfig { memory_bytes: video.memory_mib << 20, rom: firmware::VGA_STD.to_vec() }),
+        vga: plan.video.as_ref().map(|video| {
+            let (model, rom) = match video.model {
+                VideoModel::Std => (VgaModel::Std, firmware::VGA_STD),
+                VideoModel::Cirrus => (VgaModel::Cirrus, firmware::VGA_CIRRUS),
+            };
+            VgaConfig { model, memory_bytes: video.memory_mib << 20, rom: rom.to_vec() }
+        }),
         boot_order: plan.boot.clone(),
         ram_bytes,
         vcpus: plan.vcpus.online,

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use devmodel::access::{IoPort, Width};
 use devmodel::host::{GuestAddr, NicId, SerialId, ShutdownReason};
-use devmodel::machine::{CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig};
+use devmodel::machine::{CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
 
 use crate::cards;
@@ -53,7 +53,11 @@ impl Pc {
         let config = MachineConfig {
             drives,
             serial_ports,
-            vga: plan.video_bytes.map(|memory_bytes| VgaConfig { memory_bytes, rom: installed(VIDEO_BIOS) }),
+            vga: plan.video_bytes.map(|memory_bytes| VgaConfig {
+                model: VgaModel::Std,
+                memory_bytes,
+                rom: installed(VIDEO_BIOS),
+            }),
             boot_order: plan.boot_order.clone(),
             ram_bytes: plan.ram_bytes,
             vcpus: plan.cpus,

@@ -13,6 +13,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("debian-runs-from-the-emulated-disk", 600, emulated),
     Case::new("debian-reads-a-cd", 600, cd),
     Case::new("debian-shows-a-console-in-graphics", 600, graphics),
+    Case::new("debian-shows-the-same-on-a-cirrus-card", 600, cirrus),
 ];
 
 const UP: Duration = Duration::from_secs(400);
@@ -20,10 +21,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 
 /// A Debian guest that starts another entry of its boot menu.
 pub(super) fn entry(context: &Context, name: &str) -> Result<Config> {
+    entry_with(context, name, "")
+}
+
+/// The same, and the menu is changed by this command of sed.
+fn entry_with(context: &Context, name: &str, change: &str) -> Result<Config> {
     let config = context.debian("debian", DeviceModel::Stubdom)?;
     context.agent.check(&format!(
         "set -e; mkdir -p {FOLDER}/mnt; mount -o loop,offset=1048576 /dev/mapper/debian {FOLDER}/mnt
-        sed -i 's/^set default=.*/set default={name}/' {FOLDER}/mnt/boot/grub/grub.cfg
+        sed -i 's/^set default=.*/set default={name}/; {change}' {FOLDER}/mnt/boot/grub/grub.cfg
         grep -q '^set default={name}$' {FOLDER}/mnt/boot/grub/grub.cfg; umount {FOLDER}/mnt"
     ))?;
     Ok(config)
@@ -75,7 +81,17 @@ const SCREENFUL: &str = r"\033c\033[?25l\033[2J\033[HThe quick brown fox jumps o
 
 /// The console in graphics, against what QEMU's own VGA shows for the same text.
 fn graphics(context: &Context) -> Result<Outcome> {
-    let guest = context.start(&entry(context, "graphics")?)?;
+    console(context, &entry(context, "graphics")?)
+}
+
+/// xl's default card, with its own BIOS in a mode of 24 bits.
+fn cirrus(context: &Context) -> Result<Outcome> {
+    let config = entry_with(context, "graphics", "s/1024x768x32/1024x768x24/")?;
+    console(context, &config.line("vga='cirrus'").line("videoram=8"))
+}
+
+fn console(context: &Context, config: &Config) -> Result<Outcome> {
+    let guest = context.start(config)?;
     guest.serial().wait_for("stubdom guest ready", UP)?;
     guest.serial().wait_for("root@guest", LIMIT)?;
     let mut viewer = guest.viewer()?;
