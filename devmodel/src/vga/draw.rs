@@ -66,8 +66,7 @@ impl Screen {
         host: &mut H,
         surface: &mut S,
         dac: &Dac,
-        picture: Picture,
-        pointer: Option<Pointer>,
+        (picture, pointer): (Picture, Option<Pointer>),
         written: &mut Written,
         full: bool,
     ) {
@@ -92,7 +91,9 @@ impl Screen {
             Picture::Blank => {}
             Picture::Text(text) => self.draw_text(host, surface, text, written, resized),
             Picture::Planes(planes) => self.draw_planes(host, surface, dac, planes, written, redraw),
-            Picture::Linear(linear) => self.draw_linear(host, surface, dac, linear, pointer.as_ref(), written, redraw),
+            Picture::Linear(linear) => {
+                self.draw_linear(host, surface, dac, (linear, pointer.as_ref()), written, redraw)
+            }
         }
         if redraw {
             self.drawn = Some(picture);
@@ -231,8 +232,7 @@ impl Screen {
         host: &mut H,
         surface: &mut S,
         dac: &Dac,
-        linear: &Linear,
-        pointer: Option<&Pointer>,
+        (linear, pointer): (&Linear, Option<&Pointer>),
         written: &Written,
         redraw: bool,
     ) {

@@ -232,7 +232,7 @@ impl Vga {
         let picture = self.registers.picture();
         let colors = self.registers.dac.pointer_colors();
         let pointer = self.registers.cirrus.as_ref().and_then(|cirrus| cirrus.pointer(host, colors));
-        self.screen.refresh(host, surface, &self.registers.dac, picture, pointer, &mut self.written, full);
+        self.screen.refresh(host, surface, &self.registers.dac, (picture, pointer), &mut self.written, full);
     }
 
     /// Width and height of the picture that was drawn last.

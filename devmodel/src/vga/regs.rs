@@ -322,11 +322,8 @@ impl Registers {
                 }
             }
             0x3c5 => self.write_sequencer(value),
-            0x3c6 => {
-                if !self.cirrus.as_mut().is_some_and(|cirrus| cirrus.write_mask(value)) {
-                    self.dac.set_mask(value);
-                }
-            }
+            0x3c6 if self.cirrus.as_mut().is_some_and(|cirrus| cirrus.write_mask(value)) => {}
+            0x3c6 => self.dac.set_mask(value),
             0x3c7 => self.dac.set_read_index(value),
             0x3c8 => self.dac.set_write_index(value),
             0x3c9 => self.dac.write(value),

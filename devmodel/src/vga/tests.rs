@@ -6,19 +6,19 @@ use std::{env, format, fs};
 
 /// Video memory that knows which pages the guest wrote.
 #[derive(Clone)]
-struct Memory {
-    bytes: Vec<u8>,
+pub(super) struct Memory {
+    pub(super) bytes: Vec<u8>,
     dirty: Vec<bool>,
     reads: Cell<usize>,
 }
 
 impl Memory {
-    fn new(len: usize) -> Self {
+    pub(super) fn new(len: usize) -> Self {
         Self { bytes: vec![0; len], dirty: vec![true; len / 4096], reads: Cell::new(0) }
     }
 
     /// Writes as the guest does through the mapped aperture.
-    fn poke(&mut self, at: usize, data: &[u8]) {
+    pub(super) fn poke(&mut self, at: usize, data: &[u8]) {
         self.bytes[at..at + data.len()].copy_from_slice(data);
         self.dirty[at / 4096..=(at + data.len() - 1) / 4096].fill(true);
     }
@@ -53,12 +53,12 @@ impl VideoMemory for Memory {
 
 /// A surface that shows only what was reported as changed.
 #[derive(Clone, Default)]
-struct Canvas {
-    width: u32,
-    height: u32,
+pub(super) struct Canvas {
+    pub(super) width: u32,
+    pub(super) height: u32,
     written: Vec<u32>,
     shown: Vec<u32>,
-    changes: Vec<(u32, u32, u32, u32)>,
+    pub(super) changes: Vec<(u32, u32, u32, u32)>,
 }
 
 impl Surface for Canvas {
@@ -91,11 +91,11 @@ impl Surface for Canvas {
 }
 
 impl Canvas {
-    fn pixel(&self, x: u32, y: u32) -> u32 {
+    pub(super) fn pixel(&self, x: u32, y: u32) -> u32 {
         self.shown[(y * self.width + x) as usize]
     }
 
-    fn row(&self, y: u32) -> &[u32] {
+    pub(super) fn row(&self, y: u32) -> &[u32] {
         &self.shown[(y * self.width) as usize..((y + 1) * self.width) as usize]
     }
 

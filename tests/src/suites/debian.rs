@@ -84,9 +84,9 @@ fn graphics(context: &Context) -> Result<Outcome> {
     console(context, &entry(context, "graphics")?)
 }
 
-/// xl's default card, with its own BIOS in a mode of 24 bits.
+/// xl's default card, with its own BIOS in a mode of 24 bits: GRUB's own driver of it shows a line less.
 fn cirrus(context: &Context) -> Result<Outcome> {
-    let config = entry_with(context, "graphics", "s/1024x768x32/1024x768x24/")?;
+    let config = entry_with(context, "graphics", "s/1024x768x32/1024x768x24/; s/all_video/vbe/")?;
     console(context, &config.line("vga='cirrus'").line("videoram=8"))
 }
 

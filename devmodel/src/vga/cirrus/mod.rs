@@ -89,52 +89,49 @@ mod crtc_extension {
 const BLITTER_REGISTERS: u32 = 0x100;
 /// Where they are in the window, where it has them.
 const WINDOW_REGISTERS: core::ops::Range<u32> = 0x1_8000..0x1_8100;
-/// The registers of the graphics controller behind the memory-mapped ones, by their offsets. 0xff is none.
-const MAPPED: [u8; 0x44] = {
-    let mut map = [0xff; 0x44];
-    let pairs: [(usize, u8); 33] = [
-        (0x00, 0x00),
-        (0x01, 0x10),
-        (0x02, 0x12),
-        (0x03, 0x14),
-        (0x04, 0x01),
-        (0x05, 0x11),
-        (0x06, 0x13),
-        (0x07, 0x15),
-        (0x08, 0x20),
-        (0x09, 0x21),
-        (0x0a, 0x22),
-        (0x0b, 0x23),
-        (0x0c, 0x24),
-        (0x0d, 0x25),
-        (0x0e, 0x26),
-        (0x0f, 0x27),
-        (0x10, 0x28),
-        (0x11, 0x29),
-        (0x12, 0x2a),
-        (0x14, 0x2c),
-        (0x15, 0x2d),
-        (0x16, 0x2e),
-        (0x17, 0x2f),
-        (0x18, 0x30),
-        (0x1a, 0x32),
-        (0x1b, 0x33),
-        (0x1c, 0x34),
-        (0x1d, 0x35),
-        (0x20, 0x38),
-        (0x21, 0x39),
-        (0x24, 0x3a),
-        (0x25, 0x3b),
-        (0x40, 0x31),
-    ];
-    let mut index = 0;
-    while index < pairs.len() {
-        let (at, register) = pairs[index];
-        map[at] = register;
-        index += 1;
-    }
-    map
-};
+
+/// The register of the graphics controller behind a memory-mapped one of the blitter.
+const fn mapped(at: u32) -> Option<u8> {
+    Some(match at {
+        // Background and foreground, byte by byte.
+        0x00 => 0x00,
+        0x01 => 0x10,
+        0x02 => 0x12,
+        0x03 => 0x14,
+        0x04 => 0x01,
+        0x05 => 0x11,
+        0x06 => 0x13,
+        0x07 => 0x15,
+        // Width, height, pitches.
+        0x08 => 0x20,
+        0x09 => 0x21,
+        0x0a => 0x22,
+        0x0b => 0x23,
+        0x0c => 0x24,
+        0x0d => 0x25,
+        0x0e => 0x26,
+        0x0f => 0x27,
+        // Destination, source.
+        0x10 => 0x28,
+        0x11 => 0x29,
+        0x12 => 0x2a,
+        0x14 => 0x2c,
+        0x15 => 0x2d,
+        0x16 => 0x2e,
+        0x17 => 0x2f,
+        // Mode, operation, extensions.
+        0x18 => 0x30,
+        0x1a => 0x32,
+        0x1b => 0x33,
+        // The transparent colour, and its mask.
+        0x1c => 0x34,
+        0x1d => 0x35,
+        0x20 => 0x38,
+        0x21 => 0x39,
+        0x40 => 0x31,
+        _ => return None,
+    })
+}
 
 /// The extensions.
 #[derive(Clone, Debug)]
@@ -554,15 +551,12 @@ impl Cirrus {
 
     /// Reads a memory-mapped register of the blitter.
     pub(super) fn mapped_read(&self, at: u32) -> u8 {
-        match MAPPED.get(at as usize).copied() {
-            Some(register) if register != 0xff => self.gr(register.into()),
-            _ => 0xff,
-        }
+        mapped(at).map_or(0xff, |register| self.gr(register.into()))
     }
 
-    /// Writes one. `false`: the VGA has such a register too, and here is its number.
+    /// Writes one.
     pub(super) fn mapped_write(&mut self, host: &mut impl VideoMemory, written: &mut Written, at: u32, value: u8) {
-        if let Some(register) = MAPPED.get(at as usize).copied().filter(|register| *register != 0xff) {
+        if let Some(register) = mapped(at) {
             self.write_graphics(host, written, register, value);
         }
     }
