@@ -14,6 +14,7 @@
 //! | [`machine`] | the PC: owns every device, routes accesses, interrupt levels and deadlines |
 //! | [`pci`], [`piix3`], [`piix4_pm`] | configuration space, host bridge, south bridge, power management |
 //! | [`net`], [`e1000`], [`rtl8139`] | what network cards have in common, and those there are |
+//! | [`usb`] | the USB controller, tablet, mouse and keyboard |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
 //!
 //! Invariant: nothing that a guest writes makes a device panic, loop without bound or allocate without bound.
@@ -60,6 +61,7 @@ pub mod reset;
 pub mod rtl8139;
 pub mod time;
 pub mod uart;
+pub mod usb;
 pub mod vga;
 pub mod xen_platform;
 

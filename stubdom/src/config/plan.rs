@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use devmodel::machine::BootOrder;
+use devmodel::usb::UsbDevice;
 
 /// COM1 to COM4.
 const MAX_SERIALS: usize = 4;
@@ -20,8 +21,6 @@ const MAX_CIRRUS_MIB: u32 = 8;
 const MAX_NICS: usize = 8;
 /// Ports of an AHCI controller.
 const AHCI_PORTS: u8 = 6;
-/// Ports of a hub.
-const MAX_USB_DEVICES: usize = 8;
 /// The largest video memory that `devmodel::machine::VgaConfig` allows, in MiB.
 const MAX_VIDEO_MIB: u32 = 256;
 
@@ -47,7 +46,7 @@ pub struct MachinePlan {
     /// The network cards, in the order of their slots.
     pub nics: Vec<NicPlan>,
     /// What is plugged into the USB controller; `None`: there is none.
-    pub usb: Option<Vec<UsbPlan>>,
+    pub usb: Option<Vec<UsbDevice>>,
     /// The serial ports: at most 4, COM1 first.
     pub serials: Vec<SerialPlan>,
     /// The IDE drives and those of the AHCI controller, each by rising slot: at most 4 and 6.
@@ -72,17 +71,6 @@ pub enum NicModel {
     Rtl8139,
     /// Intel 82540EM.
     E1000,
-}
-
-/// A USB device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum UsbPlan {
-    /// A pointer with an absolute position.
-    Tablet,
-    /// A mouse.
-    Mouse,
-    /// A keyboard.
-    Keyboard,
 }
 
 /// The graphics card.
@@ -232,18 +220,18 @@ impl Config {
         Ok(nics)
     }
 
-    fn planned_usb(&self) -> Result<Option<Vec<UsbPlan>>, Refusal> {
+    fn planned_usb(&self) -> Result<Option<Vec<UsbDevice>>, Refusal> {
         let mut devices = Vec::new();
         for name in &self.usb_devices {
             let refuse = |advice| Err(Refusal::argument(&format!("-usbdevice {name}"), Reason::NotSupported(advice)));
             devices.push(match name.as_str() {
-                "tablet" => UsbPlan::Tablet,
-                "mouse" => UsbPlan::Mouse,
-                "keyboard" => UsbPlan::Keyboard,
+                "tablet" => UsbDevice::Tablet,
+                "mouse" => UsbDevice::Mouse,
+                "keyboard" => UsbDevice::Keyboard,
                 _ => return refuse("tablet, mouse and keyboard are; name no other in usbdevice of xl.cfg"),
             });
-            if devices.len() > MAX_USB_DEVICES {
-                return refuse("there is room for 8 USB devices: shorten usbdevice in xl.cfg");
+            if devices.len() > devmodel::usb::PORTS {
+                return refuse("there is room for two USB devices: shorten usbdevice in xl.cfg");
             }
         }
         Ok((self.usb || !devices.is_empty()).then_some(devices))

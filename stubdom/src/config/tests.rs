@@ -4,13 +4,14 @@ use super::disk::{Family, Vdev};
 use super::table::{DEVICES, Effect, options};
 use super::{
     Cache, CommandLine, Config, Contract, DriveBus, DrivePlan, MachinePlan, Media, NicModel, NicPlan, Reason, Refusal,
-    SerialPlan, Slot, UsbPlan, Vbd, Vcpus, VideoKind, VideoModel, VideoPlan,
+    SerialPlan, Slot, Vbd, Vcpus, VideoKind, VideoModel, VideoPlan,
 };
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use devmodel::machine::BootOrder;
+use devmodel::usb::UsbDevice;
 use log::LevelFilter;
 
 const QEMU_XEN_STORE: &str = include_str!("testdata/xenstore-qemu-xen.txt");
@@ -114,7 +115,7 @@ fn the_captured_qemu_xen_store_is_planned() {
     let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
     let plan = config.plan(&[vbd(768), cdrom]).unwrap();
     assert_eq!(plan.nics, [NicPlan { model: NicModel::E1000, mac: [0x00, 0x16, 0x3e, 0x11, 0x22, 0x33], vif: 0 }]);
-    assert_eq!(plan.usb, Some(vec![UsbPlan::Tablet]));
+    assert_eq!(plan.usb, Some(vec![UsbDevice::Tablet]));
     assert_eq!(plan.video, Some(VideoPlan { model: VideoModel::Cirrus, memory_mib: 8 }));
     assert_eq!(plan.drives.iter().map(|drive| drive.slot).collect::<Vec<_>>(), [0, 2]);
 }
@@ -308,7 +309,7 @@ fn network_cards_usb_and_cirrus_are_planned() {
     let plan = qemu_xen(&words).unwrap().plan(&[]).unwrap();
     let planned = |model, vif| NicPlan { model, mac: [0, 0x16, 0x3e, 0x11, 0x22, vif], vif: vif.into() };
     assert_eq!(plan.nics, [planned(NicModel::Rtl8139, 0), planned(NicModel::E1000, 1)]);
-    assert_eq!(plan.usb.as_deref(), Some(&[UsbPlan::Tablet][..]));
+    assert_eq!(plan.usb.as_deref(), Some(&[UsbDevice::Tablet][..]));
     assert_eq!(plan.video, Some(VideoPlan { model: VideoModel::Cirrus, memory_mib: 8 }));
     let twice = qemu_xen(&["-device", &first, "-device", &first]).unwrap().plan(&[]);
     assert!(line(twice).contains("another card has the same network"));

@@ -50,7 +50,7 @@ pub(super) fn run(mut running: Running, mut control: Option<Control>, mut execut
             }
         }
         // An access seldom concerns anybody else, and this is where a guest that waits for it is.
-        others |= has_work(&mut running);
+        others |= has_work(&mut running, deadline);
         if core::mem::take(&mut others) {
             deadline = serve_others(&mut running, &mut control, &mut executor);
         }
@@ -59,9 +59,11 @@ pub(super) fn run(mut running: Running, mut control: Option<Control>, mut execut
 }
 
 /// Whether an access has left something to do for somebody other than the guest.
-fn has_work(running: &mut Running) -> bool {
+fn has_work(running: &mut Running, deadline: Option<clock::Instant>) -> bool {
     let Running { machine, world, display, .. } = running;
-    world.disks.may_have_ended()
+    let is_sooner = |at: devmodel::Instant| deadline.is_none_or(|known| clock::Instant(at.0) < known);
+    machine.next_deadline().is_some_and(is_sooner)
+        || world.disks.may_have_ended()
         || world.serials.iter().any(|serial| serial.blocked || serial.input)
         || world.clock_offset.as_ref().is_some_and(ClockOffset::has_changed)
         || display.as_mut().is_some_and(|display| display.is_touched(machine))

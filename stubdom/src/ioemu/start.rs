@@ -13,7 +13,9 @@ use devmodel::card::Card;
 use devmodel::e1000::E1000;
 use devmodel::host::{DiskId, NicId};
 use devmodel::machine::{CdConfig, DRIVES, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
+use devmodel::pci::Location;
 use devmodel::rtl8139::Rtl8139;
+use devmodel::usb::{Uhci, UsbDevice};
 use log::{info, warn};
 use minios::DomId;
 use minios::exec::{self, Either, Spawner};
@@ -147,6 +149,9 @@ pub(super) async fn start(
     };
     let machine_config = machine_config(&plan, &blocks, ram_bytes, uuid(&vm))?;
     let mut machine = Box::new(Machine::new(machine_config)?);
+    if let Some(devices) = &plan.usb {
+        machine.add_card(Some(UHCI), Box::new(Uhci::new(devices.clone())))?;
+    }
     for card in cards(&plan) {
         machine.add_card(None, card)?;
     }
@@ -325,9 +330,10 @@ async fn connect(
         sessions.push((path, front.session().clone()));
         consoles.push(front);
     }
-    // The mouse is a PS/2 one and knows of movements only.
+    // Only a tablet makes use of places; the others know of movements.
+    let absolute = plan.usb.iter().flatten().any(|device| *device == UsbDevice::Tablet);
     let keyboard = match keyboards.await?.first() {
-        Some(path) => Some((path.clone(), Keyboard::new(platform.clone(), store, path, false, PATIENCE)?)),
+        Some(path) => Some((path.clone(), Keyboard::new(platform.clone(), store, path, absolute, PATIENCE)?)),
         None => None,
     };
     let framebuffer = match framebuffers.first() {
@@ -353,6 +359,9 @@ async fn connect(
     };
     Ok(Peers { blocks, nics, consoles, framebuffer, keyboard: keyboard.map(|(_, front)| front) })
 }
+
+/// Where the USB controller is: in the south bridge, as in QEMU's `-usb`.
+const UHCI: Location = Location { slot: 1, function: 2 };
 
 /// What the machine needs beside pictures and transfers: rings, tables, firmware, and the store's answers.
 const OTHER_BYTES: usize = 1 << 20;

@@ -6,6 +6,7 @@ mod boot;
 mod debian;
 mod disk;
 mod ends;
+mod everything;
 mod hostile;
 mod input;
 mod machine;
@@ -28,6 +29,7 @@ const SUITES: &[&[Case]] = &[
     traditional::CASES,
     refusals::CASES,
     debian::CASES,
+    everything::CASES,
     network::CASES,
 ];
 

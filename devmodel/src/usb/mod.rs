@@ -1,0 +1,29 @@
+//! USB: the UHCI controller of the PIIX3, and what people hold in their hands.
+//!
+//! The controller reads a schedule of transfer descriptors out of guest memory, a list for each frame of a millisecond, and
+//! asks the device that a descriptor is for. Devices answer at once, so a transfer never is under way.
+//!
+//! | module | what lives there |
+//! |---|---|
+//! | `uhci` | the controller's registers, and when a frame is walked |
+//! | `schedule` | one frame: queue heads, transfer descriptors, what is written back |
+//! | `device` | the control endpoint that all devices have |
+//! | `hid` | tablet, mouse and keyboard: descriptors, reports, queues of events |
+//! | `keys` | from key codes of Linux to those of USB |
+//!
+//! Source: Universal Host Controller Interface Design Guide 1.1; USB 1.1, chapters 8 and 9; Device Class Definition for HID
+//! 1.11, and its Usage Tables 1.12.
+//! Not modelled: isochronous transfers, remote wake-up, legacy keyboard emulation, hubs, low speed, the idle rate (reports
+//! are made of changes only), and data toggles, which a device here never has reason to doubt.
+//! Invariant: a walk looks at no more than 256 entries, wherever they point.
+
+mod device;
+mod hid;
+mod keys;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod uhci;
+
+pub use hid::Kind as UsbDevice;
+pub use uhci::{PORTS, Uhci};

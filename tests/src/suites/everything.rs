@@ -1,0 +1,124 @@
+//! One guest with everything that an ordinary xl.cfg asks for, with Linux' drivers on one side and dom0 on the other.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::debian::entry;
+use crate::domain::{FOLDER, Guest};
+use crate::suite::{Case, Context, Outcome};
+
+pub(super) const CASES: &[Case] = &[Case::new("everything-at-once", 900, everything)];
+
+const UP: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// The picture of the text console: 80 × 25 characters of 9 × 16 dots.
+const SCREEN: (u16, u16) = (720, 400);
+
+/// What a card is asked to do in the guest: `$1` is its interface, `$2` the guest's address and `$3` dom0's.
+const TRY_CARD: &str = "\
+try_card() { \
+ip link set $1 up; ip addr add $2/24 dev $1; sleep 3; \
+busybox ping -c 3 -s 1400 $3 | grep received; \
+busybox ping -c 1 -s 9000 $3 | grep received; \
+echo $1 down $(cat </dev/tcp/$3/8001 | sha256sum); \
+head -c 3000000 /usr/bin/perl >/tmp/up; echo $1 sent $(sha256sum </tmp/up); \
+cat /tmp/up >/dev/tcp/$3/8002; sleep 1; \
+echo $1 $(cat /sys/class/net/$1/address) errors $(cat /sys/class/net/$1/statistics/[rt]x_errors | tr '\\n' ' '); \
+}";
+
+/// Two disks, a CD, a Cirrus card, two network cards of different models, a tablet, and four serial ports.
+fn everything(context: &Context) -> Result<Outcome> {
+    let mut config = entry(context, "emulated")?
+        .line("vga='cirrus'")
+        .line("usb=1")
+        .line("usbdevice='tablet'")
+        .line("serial=['pty','pty','pty','pty']")
+        .line(
+            "vif=['bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:03','bridge=xenbr0,model=rtl8139,mac=00:16:3e:01:02:04']",
+        );
+    let sums = context.agent.check(&format!(
+        "for name in second.disk disc.iso; do head -c 3145728 /dev/urandom >{FOLDER}/$name; sha256sum <{FOLDER}/$name; done"
+    ))?;
+    config = config.disk(&format!("{FOLDER}/second.disk"), "hdb");
+    config.disks.push(format!("format=raw,vdev=hdc,access=ro,devtype=cdrom,target={FOLDER}/disc.iso"));
+    let down = context.agent.check(&format!(
+        "set -e; ip addr add 10.0.8.1/24 dev xenbr0 2>/dev/null || :
+        head -c 4000000 /dev/urandom >{FOLDER}/down
+        setsid socat -U TCP-LISTEN:8001,reuseaddr,fork OPEN:{FOLDER}/down,rdonly >/dev/null 2>&1 &
+        setsid socat -u TCP-LISTEN:8002,reuseaddr,fork OPEN:{FOLDER}/up,creat,append >/dev/null 2>&1 &
+        sha256sum <{FOLDER}/down"
+    ))?;
+    let guest = context.start(&config)?;
+    guest.serial().wait_for("stubdom guest ready", UP)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    guest.serial().send(
+        b"modprobe -a sr_mod uhci_hcd usbhid hid_generic; sleep 2; echo ports-$(grep -c 16550A /proc/tty/driver/serial); \
+          for disk in sdb sr0; do dd if=/dev/$disk bs=128k 2>/dev/null | sha256sum; done; echo disks-$((6 * 7))\r",
+    )?;
+    let said = guest.serial().wait_for("disks-42", LIMIT)?;
+    for words in sums.lines().chain(["ports-4"]) {
+        ensure!(said.contains(words), "no {words:?} in:\n{said}");
+    }
+    tablet(&guest)?;
+    guest.serial().send(
+        b"for key in ignore=1 announce=2; do echo ${key#*=} >/proc/sys/net/ipv4/conf/all/arp_${key%=*}; done; \
+          modprobe e1000; modprobe 8139cp; sleep 1\r",
+    )?;
+    guest.serial().send(format!("{TRY_CARD}\r").as_bytes())?;
+    guest.serial().send(b"try_card eth0 10.0.9.2 10.0.9.1; try_card eth1 10.0.8.2 10.0.8.1; echo end-$((6 * 7))\r")?;
+    let said = guest.serial().wait_for("end-42", Duration::from_secs(400))?;
+    let up = context.agent.check(&format!(
+        "fuser -ks 8001/tcp 8002/tcp; stat -c %s {FOLDER}/up
+        head -c 3000000 {FOLDER}/up | sha256sum; tail -c 3000000 {FOLDER}/up | sha256sum"
+    ))?;
+    let up: Vec<_> = up.lines().map(str::trim).collect();
+    let sum = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    for (card, address) in [("eth0", "00:16:3e:01:02:03"), ("eth1", "00:16:3e:01:02:04")] {
+        for words in [format!("{card} down {} ", sum(&down)), format!("{card} {address} errors 0 0")] {
+            ensure!(said.contains(&words), "no {words:?} in:\n{said}");
+        }
+    }
+    ensure!(up.first() == Some(&"6000000"), "not all was sent: {up:?}\n{said}");
+    for up in up[1..].iter().map(|line| sum(line)) {
+        ensure!(said.contains(&format!("sent {up}")), "{up} came to dom0, but:\n{said}");
+    }
+    ensure!(said.matches("3 packets received").count() == 2, "pings got lost:\n{said}");
+    ensure!(said.matches("1 packets received").count() == 2, "a ping in fragments got lost:\n{said}");
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
+}
+
+/// The pointer goes to the corners of the screen and into its middle, and a button is pressed there.
+fn tablet(guest: &Guest) -> Result<()> {
+    // A line for each event: seconds and microseconds, then type, code and value.
+    guest.serial().send(
+        b"device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); \
+          echo tablet-is-$device; timeout 15 cat /dev/input/$device | od -An -v -tx2 -w24 | cut -d' ' -f 10-; echo seen-$((6 * 7))\r",
+    )?;
+    guest.serial().wait_for("tablet-is-event", LIMIT)?;
+    std::thread::sleep(Duration::from_secs(3));
+    let mut viewer = guest.viewer()?;
+    let (right, bottom) = (SCREEN.0 - 1, SCREEN.1 - 1);
+    for (x, y) in [(right / 2, bottom / 2), (0, 0), (right, 0), (right, bottom), (0, bottom)] {
+        viewer.point(x, y, 0)?;
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    viewer.point(0, bottom, 1)?;
+    viewer.point(0, bottom, 0)?;
+    let said = guest.serial().wait_for("seen-42", LIMIT)?;
+    let events = said.split("tablet-is-").last().context("events")?;
+    // Absolute X and Y, the left button.
+    for event in [
+        "0003 0000 7fff 0000",
+        "0003 0000 0000 0000",
+        "0003 0001 7fff 0000",
+        "0003 0001 0000 0000",
+        "0001 0110 0001 0000",
+    ] {
+        ensure!(events.contains(event), "no {event:?} among:\n{events}");
+    }
+    Ok(())
+}
