@@ -25,7 +25,7 @@ pub(super) fn entry(context: &Context, name: &str) -> Result<Config> {
 }
 
 /// The same, and the menu is changed by this command of sed.
-fn entry_with(context: &Context, name: &str, change: &str) -> Result<Config> {
+pub(super) fn entry_with(context: &Context, name: &str, change: &str) -> Result<Config> {
     let config = context.debian("debian", DeviceModel::Stubdom)?;
     context.agent.check(&format!(
         "set -e; mkdir -p {FOLDER}/mnt; mount -o loop,offset=1048576 /dev/mapper/debian {FOLDER}/mnt

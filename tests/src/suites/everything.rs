@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::debian::entry;
+use super::debian::entry_with;
 use crate::domain::{FOLDER, Guest};
 use crate::suite::{Case, Context, Outcome};
 
@@ -30,7 +30,8 @@ echo $1 $(cat /sys/class/net/$1/address) errors $(cat /sys/class/net/$1/statisti
 
 /// Two disks, a CD, a Cirrus card, two network cards of different models, a tablet, and four serial ports.
 fn everything(context: &Context) -> Result<Outcome> {
-    let mut config = entry(context, "emulated")?
+    // Linux gives names to disks in the order in which it is through with them.
+    let mut config = entry_with(context, "emulated", "s#/dev/sda1 #/dev/sda1,/dev/sdb1 #")?
         .line("vga='cirrus'")
         .line("usb=1")
         .line("usbdevice='tablet'")
@@ -55,7 +56,8 @@ fn everything(context: &Context) -> Result<Outcome> {
     guest.serial().wait_for("root@guest", LIMIT)?;
     guest.serial().send(
         b"modprobe -a sr_mod uhci_hcd usbhid hid_generic; sleep 2; echo ports-$(grep -c 16550A /proc/tty/driver/serial); \
-          for disk in sdb sr0; do dd if=/dev/$disk bs=128k 2>/dev/null | sha256sum; done; echo disks-$((6 * 7))\r",
+          second=sda; [ ! -e /dev/sda1 ] || second=sdb; \
+          for disk in $second sr0; do dd if=/dev/$disk bs=128k 2>/dev/null | sha256sum; done; echo disks-$((6 * 7))\r",
     )?;
     let said = guest.serial().wait_for("disks-42", LIMIT)?;
     for words in sums.lines().chain(["ports-4"]) {
