@@ -39,7 +39,7 @@ impl Nics {
         for (index, nic) in self.nics.iter().enumerate() {
             news |= u32::from(nic.poll()) << index;
         }
-        (0..u32::BITS as u8).filter(move |index| news >> index & 1 != 0).map(NicId)
+        (0..32).filter(move |index| news >> index & 1 != 0).map(NicId)
     }
 }
 

@@ -12,7 +12,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | `options` | QEMU's `-option key=value,key=value` |
-//! | `command_line`, `devices`, `drives` | from arguments to a [plan], or to the argument that is not supported |
+//! | `command_line`, `devices`, `drives` | from arguments to a plan, or to the argument that is not supported |
 //! | `plan` | what is going to be built |
 //! | `cards` | the devices that plug into the PCI bus, by QEMU's names |
 //! | `character` | sockets and files that bytes come from and go to |
@@ -22,8 +22,6 @@
 //! | `protocol`, `numbers` | qtest's commands, and how they write numbers and bytes |
 //! | `monitor` | QMP |
 //! | `serve` | the loop: what arrives, goes to whom it is for |
-//!
-//! [plan]: crate::plan::Plan
 //!
 //! Source: QEMU `docs/devel/testing/qtest.rst`, `system/qtest.c`, `tests/qtest/libqtest.c`, `docs/interop/qmp-spec.rst`.
 //! Not modelled: what belongs to the hypervisor under Xen and is therefore not in the device model: the interrupt

@@ -10,7 +10,7 @@
 //! | from 4 GiB on | the rest of RAM |
 //! | everything else | the bus |
 //!
-//! Source: Intel 82441FX (PMC) data sheet, PAM[6:0]; QEMU `hw/pci-host/i440fx.c`.
+//! Source: Intel 82441FX (PMC) data sheet, PAM0 to PAM6; QEMU `hw/pci-host/i440fx.c`.
 //! Not modelled: SMRAM; writes to ROM go nowhere, not to the bus.
 
 /// RAM below 4 GiB ends here at the latest, as CMOS says.
