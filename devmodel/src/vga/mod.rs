@@ -2,7 +2,7 @@
 //!
 //! Firmware and drivers find the IBM VGA at its ports and in its window at 0xa0000. As PCI function 1234:1111 it has the
 //! Bochs "dispi" registers at ports 0x1ce and 0x1cf, and both of them again, with an EDID block, in the 4 KiB of BAR2; BAR0
-//! is video memory. As 1013:00b8 it is a Cirrus Logic GD5446: see [`cirrus`].
+//! is video memory. As 1013:00b8 it is a Cirrus Logic GD5446: see `cirrus`.
 //!
 //! | module | what lives there |
 //! |---|---|

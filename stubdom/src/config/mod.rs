@@ -7,7 +7,7 @@
 //!
 //! There are two steps, so that nothing is lost on the way. A [`Config`] can say everything that libxl can ask for.
 //! [`Config::plan`] is what the device model can do of it today, or the first thing that it cannot, by name and with
-//! what to write into xl.cfg instead. [`table`] maps every argument to what it does: a new device is a line there.
+//! what to write into xl.cfg instead. `table` maps every argument to what it does: a new device is a line there.
 //!
 //! Source: `libxl__build_device_model_args_new` and `_old`, `libxl__write_stub_dmargs` of
 //! `tools/libs/light/libxl_dm.c`, Xen 4.17 to 4.22; docs/misc/stubdom.txt. For a stub domain 4.17, 4.18 and 4.19 write

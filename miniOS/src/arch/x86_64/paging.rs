@@ -5,7 +5,7 @@
 //! | addresses | what |
 //! |---|---|
 //! | image base + 4096 × frame | every page of this domain ([`extend`] adds those that the domain builder left out) |
-//! | [`WINDOWS`] on | windows onto frames of others, made by [`reserve`] and filled by [`map_frames`] |
+//! | [`WINDOWS`] on | windows onto frames of others, made by [`reserve`] and filled frame by frame |
 //!
 //! Page 0 is never mapped, since the image base lies above it. Windows are given out in whole runs; their tables stay
 //! when they are given back, so tables grow with the most that was ever mapped at a time, not with anybody's memory.

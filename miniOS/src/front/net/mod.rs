@@ -4,8 +4,8 @@
 //! pool for each direction: nothing is granted or allocated for a frame, and its data is copied once. With [`Options`]
 //! as they are by default, an interface takes 512 KiB.
 //!
-//! * [`transmit`]: one frame at a time is put together, in one page after the other, and sent.
-//! * [`receive`]: every free page is with the backend; a frame that came stays at the head of the ring until the user is
+//! * `transmit`: one frame at a time is put together, in one page after the other, and sent.
+//! * `receive`: every free page is with the backend; a frame that came stays at the head of the ring until the user is
 //!   through with it. A user who takes nothing makes the backend drop, as a full card does.
 //!
 //! The backend wakes us for frames that came, and for room only while the user waits for it.
