@@ -17,6 +17,8 @@
 //! | [`usb`] | the USB controller, tablet, mouse and keyboard |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
 //!
+//! Public advisories about other device models, and what answers them here: the table in `advisories.rs`.
+//!
 //! Invariant: nothing that a guest writes makes a device panic, loop without bound or allocate without bound.
 //! Invariant: an access to something that no device claims reads as all ones, and a write to it is dropped.
 //! Invariant: interrupt lines are functions of registers; only [`machine`] compares and reports them.
@@ -38,6 +40,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+mod advisories;
 #[cfg(test)]
 #[allow(dead_code, reason = "each device uses its part of it")]
 mod fake_host;

@@ -507,6 +507,28 @@ fn what_cannot_be_cut_is_lost_and_does_not_stop_the_ring() {
     assert_eq!(pc.sent().len(), 1);
 }
 
+/// CVE-2015-5165 (XSA-140): what the headers say of lengths is less than they have themselves, or more than there is.
+#[test]
+fn headers_that_lie_about_lengths_leave_the_frame_as_long_as_it_is() {
+    let mut pc = Pc::with_descriptors(4);
+    for total in [0_u16, 1, 19, 20, 39, 1000, u16::MAX] {
+        for ihl in 0..16 {
+            for offset in 0..16 {
+                for bits in [1 << 18 | 1 << 16, 1 << 18 | 1 << 17, 1 << 27 | 1 << 16] {
+                    let mut lying = packet(Version::V4, Transport::Tcp, false, 60, false);
+                    lying[14] = 0x40 | ihl;
+                    lying[16..18].copy_from_slice(&total.to_be_bytes());
+                    lying[46] = offset << 4;
+                    pc.send(&lying, bits, 0, 50);
+                    assert!(pc.sent().iter().all(|(frame, _)| frame.len() <= lying.len()), "nothing is added");
+                    pc.send(&frame(100), 0, 0, 100);
+                    assert_eq!(pc.sent().len(), 1, "and the next one goes");
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn a_ring_without_an_end_is_walked_once() {
     let mut pc = Pc::with_descriptors(4);
