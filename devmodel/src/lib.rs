@@ -13,6 +13,7 @@
 //! | [`card`] | what plugs into the PCI bus, as one trait |
 //! | [`machine`] | the PC: owns every device, routes accesses, interrupt levels and deadlines |
 //! | [`pci`], [`piix3`], [`piix4_pm`] | configuration space, host bridge, south bridge, power management |
+//! | [`ahci`] | the AHCI controller and its drives |
 //! | [`net`], [`e1000`], [`rtl8139`] | what network cards have in common, and those there are |
 //! | [`usb`] | the USB controller, tablet, mouse and keyboard |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
@@ -47,6 +48,8 @@ mod advisories;
 mod fake_host;
 
 pub mod access;
+pub mod ahci;
+mod ata;
 pub mod bus;
 pub mod card;
 pub mod cmos;

@@ -5,21 +5,21 @@
 //! register (the sector count) says what a request for data is about. Every packet ends with a status and an interrupt.
 //!
 //! The disc is a disk of the host, of which 2048 bytes are a block. Reads are done in chunks as large as the transfer
-//! buffer. A read that comes while the host is at work for a command that was [cut off](super::operation) waits for its end.
+//! buffer. A read that comes while the host is at work for a command that was [cut off](crate::ata::operation) waits for its end.
 //!
-//! Source: ATA/ATAPI-6, PACKET and DEVICE RESET in chapter 8, their protocols in chapter 9; the packets are in [`super::packet`].
+//! Source: ATA/ATAPI-6, PACKET and DEVICE RESET in chapter 8, their protocols in chapter 9; the packets are in [`crate::ata::packet`].
 //! Not modelled: data from the guest (MODE SELECT), overlapped and queued commands.
 //! Invariant: the bytes that the guest can reach, `position..block_end`, lie within the chunk, and the chunk within the
 //! packet, the reply or the transfer buffer.
 
-use super::command::{Command, Transport};
 use super::disk::Wiring;
-use super::identify::{self, TransferMode};
-use super::operation::Operation;
-use super::packet::{BLOCK, PACKET_LEN, Reply, Sense, State, Step, UNRECOVERED_READ};
 use super::registers::{
     ERROR_ABORTED, Registers, STATUS_BUSY, STATUS_DATA_REQUEST, STATUS_ERROR, STATUS_READY, STATUS_SEEK_COMPLETE,
 };
+use crate::ata::command::{Command, Transport};
+use crate::ata::identify::{self, TransferMode};
+use crate::ata::operation::Operation;
+use crate::ata::packet::{BLOCK, PACKET_LEN, Reply, Sense, State, Step, UNRECOVERED_READ};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, Unmapped};
 use crate::machine::CdConfig;
 

@@ -4,7 +4,7 @@
 //! chunks as large as that buffer: one host operation fills or empties it, and the guest takes or gives the data by
 //! the data register or the bus master. While the host works, the disk is busy.
 //!
-//! A command that comes while the host is at work for one that was [cut off](super::operation) is busy until that ends.
+//! A command that comes while the host is at work for one that was [cut off](crate::ata::operation) is busy until that ends.
 //!
 //! Source: ATA/ATAPI-6, chapters 8 (commands) and 9 (protocols).
 //! Not modelled: host protected area (READ NATIVE MAX tells the full size), security, media card pass through,
@@ -15,13 +15,13 @@
 //! the transfer buffer.
 
 use super::bus_master::BusMaster;
-use super::command::{Command, Transport};
-use super::identify::{self, Identity, MOST_MULTIPLE, Sector, TransferMode};
-use super::operation::Operation;
 use super::registers::{
-    Depth, ERROR_ABORTED, Geometry, Registers, STATUS_BUSY, STATUS_DATA_REQUEST, STATUS_ERROR, STATUS_READY,
-    STATUS_SEEK_COMPLETE,
+    ERROR_ABORTED, Registers, STATUS_BUSY, STATUS_DATA_REQUEST, STATUS_ERROR, STATUS_READY, STATUS_SEEK_COMPLETE,
 };
+use crate::ata::command::{Command, Depth, Transport};
+use crate::ata::geometry::Geometry;
+use crate::ata::identify::{self, Identity, MOST_MULTIPLE, Sector, TransferMode};
+use crate::ata::operation::Operation;
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestMemory, Unmapped};
 use crate::machine::DiskConfig;
 

@@ -1,9 +1,9 @@
 //! A drive of either kind, as its channel sees it.
 
 use super::cd::{self, CdDrive};
-use super::command::Command;
 use super::disk::{AtaDisk, Wiring};
 use super::registers::Registers;
+use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Unmapped};
 use crate::machine::DriveConfig;
 use alloc::boxed::Box;
@@ -136,7 +136,7 @@ impl Drive {
         match self {
             Self::Disk(disk) => host.disk_buffer_from_guest(disk.id(), offset, addr, len),
             Self::Cd(cd) => {
-                let mut packet = [0; super::packet::PACKET_LEN];
+                let mut packet = [0; crate::ata::packet::PACKET_LEN];
                 let bytes = packet.get_mut(..len).unwrap_or_default();
                 host.read(addr, bytes)?;
                 cd.write_data(offset, bytes);

@@ -17,22 +17,18 @@ mod bus_master;
 mod cd;
 #[cfg(test)]
 mod cd_tests;
-mod command;
 mod disk;
 mod drive;
-mod identify;
-mod operation;
-mod packet;
 mod registers;
 #[cfg(test)]
 mod tests;
 
 use crate::access::Width;
+use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Level, Unmapped, Unplug};
 use crate::machine::DriveConfig;
 use crate::pci::config::{ConfigSpace, Identity, Region};
 use bus_master::{BusMaster, Effect};
-use command::Command;
 use disk::Wiring;
 use drive::Drive;
 use registers::{Registers, STATUS_BUSY};

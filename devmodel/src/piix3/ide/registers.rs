@@ -5,6 +5,9 @@
 //!
 //! Source: ATA/ATAPI-6, sections 6.2 (addressing) and 7 (registers).
 
+use crate::ata::command::Depth;
+use crate::ata::geometry::Geometry;
+
 /// Device register: addresses are logical, not cylinder, head and sector.
 const DEVICE_LBA: u8 = 1 << 6;
 /// Device register: drive 1 is selected.
@@ -41,48 +44,6 @@ impl Deep {
 
     const fn read(self, high_order: bool) -> u8 {
         if high_order { self.previous } else { self.current }
-    }
-}
-
-/// Whether a command's registers are one byte deep or two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Depth {
-    /// 28-bit addresses, 8-bit counts.
-    Short,
-    /// 48-bit addresses, 16-bit counts.
-    Extended,
-}
-
-/// The translation from cylinder, head and sector to sector numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
-    pub(super) cylinders: u16,
-    pub(super) heads: u8,
-    pub(super) sectors: u8,
-}
-
-impl Geometry {
-    /// What a drive of `sectors` sectors reports after power on: 16 heads of 63 sectors.
-    pub(super) fn of_disk(sectors: u64) -> Self {
-        Self::with(sectors, 16, 63, 16383)
-    }
-
-    /// What INITIALIZE DEVICE PARAMETERS makes of a drive. `None`: there is no such geometry.
-    pub(super) fn chosen(sectors: u64, heads: u8, sectors_per_track: u8) -> Option<Self> {
-        (heads > 0 && sectors_per_track > 0).then(|| Self::with(sectors, heads, sectors_per_track, u16::MAX))
-    }
-
-    fn with(sectors: u64, heads: u8, sectors_per_track: u8, most: u16) -> Self {
-        let cylinder = u64::from(heads).saturating_mul(u64::from(sectors_per_track));
-        // SeaBIOS reads the boot sector by cylinder, of however small a disk.
-        let cylinders = sectors.checked_div(cylinder).unwrap_or(0).clamp(1, most.into());
-        Self { cylinders: u16::try_from(cylinders).unwrap_or(most), heads, sectors: sectors_per_track }
-    }
-
-    /// Number of sectors that can be addressed.
-    pub(super) fn capacity(self) -> u32 {
-        let track = u32::from(self.heads).saturating_mul(self.sectors.into());
-        u32::from(self.cylinders).saturating_mul(track)
     }
 }
 

@@ -2,18 +2,18 @@
 //!
 //! Source: ATA/ATAPI-6, sections 8.15 (IDENTIFY DEVICE) and 8.41 (SMART), and IDENTIFY PACKET DEVICE; ATA-3 for the SMART attribute tables.
 
-use super::registers::Geometry;
+use super::geometry::Geometry;
 use crate::machine::CdConfig;
 
 /// One sector of data.
-pub(super) type Sector = [u8; 512];
+pub(crate) type Sector = [u8; 512];
 
 /// The most sectors for each interrupt that SET MULTIPLE MODE accepts.
-pub(super) const MOST_MULTIPLE: u8 = 16;
+pub(crate) const MOST_MULTIPLE: u8 = 16;
 
 /// A transfer mode, as SET FEATURES selects it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TransferMode {
+pub(crate) enum TransferMode {
     /// Multiword DMA, mode 0 to 2.
     Multiword(u8),
     /// Ultra DMA, mode 0 to 5.
@@ -22,25 +22,25 @@ pub(super) enum TransferMode {
 
 /// What IDENTIFY DEVICE tells.
 #[derive(Clone, Debug)]
-pub(super) struct Identity<'a> {
-    pub(super) serial: &'a str,
-    pub(super) model: &'a str,
-    pub(super) sectors: u64,
-    pub(super) geometry: Geometry,
-    pub(super) multiple: u8,
-    pub(super) mode: TransferMode,
-    pub(super) smart: bool,
-    pub(super) write_cache: bool,
-    pub(super) look_ahead: bool,
+pub(crate) struct Identity<'a> {
+    pub(crate) serial: &'a str,
+    pub(crate) model: &'a str,
+    pub(crate) sectors: u64,
+    pub(crate) geometry: Geometry,
+    pub(crate) multiple: u8,
+    pub(crate) mode: TransferMode,
+    pub(crate) smart: bool,
+    pub(crate) write_cache: bool,
+    pub(crate) look_ahead: bool,
     /// Which drive of its channel it is.
-    pub(super) unit: u8,
+    pub(crate) unit: u8,
     /// No other drive is on the channel, so that drive 0 answers for drive 1.
-    pub(super) alone: bool,
+    pub(crate) alone: bool,
 }
 
 impl Identity<'_> {
     /// The 256 words of IDENTIFY DEVICE.
-    pub(super) fn data(&self) -> Sector {
+    pub(crate) fn data(&self) -> Sector {
         let default = Geometry::of_disk(self.sectors);
         let mut words = Words::of_drive(self.serial, self.model, self.mode, self.unit, self.alone);
         // Not removable.
@@ -92,7 +92,7 @@ const fn reset_result(unit: u8, alone: bool) -> u16 {
 }
 
 /// The 256 words of IDENTIFY PACKET DEVICE of a CD drive.
-pub(super) fn packet_device(config: &CdConfig, mode: TransferMode, unit: u8, alone: bool) -> Sector {
+pub(crate) fn packet_device(config: &CdConfig, mode: TransferMode, unit: u8, alone: bool) -> Sector {
     let mut words = Words::of_drive(&config.serial, &config.model, mode, unit, alone);
     // ATAPI, CD-ROM, removable, DRQ within 50 us, packets of 12 bytes.
     words.set(0, 2 << 14 | 5 << 8 | 1 << 7 | 2 << 5);
@@ -110,7 +110,7 @@ pub(super) fn packet_device(config: &CdConfig, mode: TransferMode, unit: u8, alo
 
 impl TransferMode {
     /// Takes the mode that SET FEATURES 03h names of ATA/ATAPI-6. `false`: there is no such mode.
-    pub(super) fn select(&mut self, argument: u8) -> bool {
+    pub(crate) fn select(&mut self, argument: u8) -> bool {
         match argument {
             // The default PIO mode, and those with flow control: DMA goes on as it was.
             0x00 | 0x01 | 0x08..=0x0c => {}
@@ -179,8 +179,19 @@ impl Words {
     }
 }
 
+/// The same of a drive behind SATA, which queues so many commands, less one.
+pub(crate) fn behind_sata(data: Sector, queue_depth: Option<u16>) -> Sector {
+    let mut words = Words(data);
+    words.set(75, queue_depth.unwrap_or(0));
+    // 1.5 Gb/s; queued commands.
+    words.set(76, 1 << 1 | u16::from(queue_depth.is_some()) << 8);
+    // No cable says anything.
+    words.set(93, 0);
+    with_checksum(words.0)
+}
+
 /// Sets the last byte so that all of them add up to zero.
-fn with_checksum(mut data: Sector) -> Sector {
+pub(crate) fn with_checksum(mut data: Sector) -> Sector {
     let (sum, body) = data.split_last_mut().map_or((None, &[][..]), |(sum, body)| (Some(sum), &*body));
     let total = body.iter().fold(0_u8, |total, byte| total.wrapping_add(*byte));
     if let Some(sum) = sum {
@@ -209,7 +220,7 @@ const ATTRIBUTES: [Attribute; 6] = [
 ];
 
 /// The data of SMART READ DATA.
-pub(super) fn smart_data() -> Sector {
+pub(crate) fn smart_data() -> Sector {
     let mut data = [0; 512];
     data[0] = 1;
     let (_, table) = data.split_at_mut(2);
@@ -233,7 +244,7 @@ pub(super) fn smart_data() -> Sector {
 }
 
 /// The data of SMART READ ATTRIBUTE THRESHOLDS.
-pub(super) fn smart_thresholds() -> Sector {
+pub(crate) fn smart_thresholds() -> Sector {
     let mut data = [0; 512];
     data[0] = 1;
     let (_, table) = data.split_at_mut(2);
@@ -246,7 +257,7 @@ pub(super) fn smart_thresholds() -> Sector {
 }
 
 /// The data of SMART READ LOG for log `address`: all logs are empty. `None`: there is no such log.
-pub(super) fn smart_log(address: u8) -> Option<Sector> {
+pub(crate) fn smart_log(address: u8) -> Option<Sector> {
     let mut data = [0; 512];
     data[0] = 1;
     match address {

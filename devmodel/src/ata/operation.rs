@@ -6,7 +6,7 @@
 
 /// The host's part in a command. A drive has one operation at a time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Operation {
+pub(crate) enum Operation {
     #[default]
     None,
     /// The command waits for it.
@@ -17,7 +17,7 @@ pub(super) enum Operation {
 
 impl Operation {
     /// The command is cut off.
-    pub(super) fn abandon(&mut self) {
+    pub(crate) fn abandon(&mut self) {
         if *self == Self::Running {
             *self = Self::Abandoned;
         }

@@ -8,9 +8,9 @@
 use heapless::Vec;
 
 /// Bytes of a packet.
-pub(super) const PACKET_LEN: usize = 12;
+pub(crate) const PACKET_LEN: usize = 12;
 /// Bytes of a block of a disc.
-pub(super) const BLOCK: u32 = 2048;
+pub(crate) const BLOCK: u32 = 2048;
 /// Blocks of the longest CD, 80 minutes; more is a DVD.
 const CD_BLOCKS: u32 = 80 * 60 * 75;
 /// Blocks before the first one in minutes, seconds and frames: the lead-in of 2 s.
@@ -19,14 +19,14 @@ const LEAD_IN: u32 = 150;
 const LEAD_OUT: u8 = 0xaa;
 
 /// What a drive answers with, without data from its disc.
-pub(super) type Reply = Vec<u8, 512>;
+pub(crate) type Reply = Vec<u8, 512>;
 
 /// Why a command failed: sense key, additional sense code and its qualifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Sense {
-    pub(super) key: u8,
-    pub(super) code: u8,
-    pub(super) qualifier: u8,
+pub(crate) struct Sense {
+    pub(crate) key: u8,
+    pub(crate) code: u8,
+    pub(crate) qualifier: u8,
 }
 
 impl Sense {
@@ -40,7 +40,7 @@ const GOOD: Sense = Sense::new(0, 0, 0);
 const NO_MEDIUM_TRAY_CLOSED: Sense = Sense::new(2, 0x3a, 1);
 const NO_MEDIUM_TRAY_OPEN: Sense = Sense::new(2, 0x3a, 2);
 /// The disc cannot be read.
-pub(super) const UNRECOVERED_READ: Sense = Sense::new(3, 0x11, 0);
+pub(crate) const UNRECOVERED_READ: Sense = Sense::new(3, 0x11, 0);
 const INVALID_COMMAND: Sense = Sense::new(5, 0x20, 0);
 const OUT_OF_RANGE: Sense = Sense::new(5, 0x21, 0);
 const INVALID_FIELD: Sense = Sense::new(5, 0x24, 0);
@@ -59,7 +59,7 @@ enum MediaEvent {
 
 /// What a drive remembers between commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct State {
+pub(crate) struct State {
     /// Blocks of the disc in the drive.
     blocks: Option<u32>,
     tray_open: bool,
@@ -74,7 +74,7 @@ pub(super) struct State {
 /// What the drive does next.
 #[expect(clippy::large_enum_variant, reason = "it is moved once, into the drive")]
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// The command has ended.
     Done,
     /// The command has failed; the reason is kept for REQUEST SENSE.
@@ -87,7 +87,7 @@ pub(super) enum Step {
 
 impl State {
     /// A drive after power on, with a disc of so many blocks.
-    pub(super) const fn new(blocks: Option<u32>) -> Self {
+    pub(crate) const fn new(blocks: Option<u32>) -> Self {
         Self {
             blocks,
             tray_open: false,
@@ -99,19 +99,19 @@ impl State {
     }
 
     /// A reset: the disc and the tray stay as they are.
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.locked = false;
         self.sense = GOOD;
         self.attention = Some(RESET_OCCURRED);
     }
 
     /// Notes why a command failed.
-    pub(super) const fn set_sense(&mut self, sense: Sense) {
+    pub(crate) const fn set_sense(&mut self, sense: Sense) {
         self.sense = sense;
     }
 
     /// Carries out a packet.
-    pub(super) fn perform(&mut self, packet: &[u8; PACKET_LEN]) -> Step {
+    pub(crate) fn perform(&mut self, packet: &[u8; PACKET_LEN]) -> Step {
         let [opcode, flags, b2, b3, b4, b5, b6, b7, b8, b9, ..] = *packet;
         let lba = u32::from_be_bytes([b2, b3, b4, b5]);
         // Lengths of answers lie in bytes 7 and 8 of most commands.

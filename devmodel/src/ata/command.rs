@@ -2,11 +2,18 @@
 //!
 //! Source: ATA/ATAPI-6, chapter 8, and ATA-3 for the opcodes that it dropped.
 
-use super::registers::Depth;
+/// Whether a command's registers are one byte deep or two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// 28-bit addresses, 8-bit counts.
+    Short,
+    /// 48-bit addresses, 16-bit counts.
+    Extended,
+}
 
 /// How the data of a command gets to or from the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Transport {
+pub(crate) enum Transport {
     /// Through the data register, one sector for each interrupt.
     Pio,
     /// Through the data register, as many sectors for each interrupt as SET MULTIPLE MODE said.
@@ -19,7 +26,7 @@ pub(super) enum Transport {
 
 /// A command of an ATA drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     /// RECALIBRATE and SEEK: succeeds if the address exists.
     Seek {
         /// Whether the registers hold an address.
@@ -56,7 +63,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) const fn decode(opcode: u8) -> Self {
+    pub(crate) const fn decode(opcode: u8) -> Self {
         use Depth::{Extended, Short};
         use Transport::{Dma, Pio, PioMultiple, Verify};
         const fn read(depth: Depth, transport: Transport) -> Command {
