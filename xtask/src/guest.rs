@@ -21,7 +21,7 @@ use crate::{initrd, paths};
 const PACKAGES: &str = "linux-image-amd64 sysvinit-core busybox-static kmod iproute2 pciutils grub-pc-bin";
 
 /// The emulated disk, the paravirtualised one, and under plain QEMU whatever is handy.
-const DRIVERS: &[&str] = &["ata_piix", "sd_mod", "xen_blkfront", "crc32c_generic", "ext4"];
+const DRIVERS: &[&str] = &["ata_piix", "ahci", "sd_mod", "xen_blkfront", "crc32c_generic", "ext4"];
 
 /// GRUB's modules that are in core.img; the others are on the disk.
 const GRUB_MODULES: &str = "biosdisk part_msdos ext2 normal configfile linux serial terminal boot echo test minicmd";

@@ -420,7 +420,7 @@ fn every_register_takes_every_value_and_any_list_comes_to_an_end() {
                 pc.start(1);
             }
             _ => {
-                let at = 0x100 + low(random()) % 0x100 & !3;
+                let at = (0x100 + low(random()) % 0x100) & !3;
                 pc.write(at, low(random()));
                 pc.read(at);
             }

@@ -1,6 +1,6 @@
 //! The packet commands of a CD drive: from twelve bytes to what the drive does or says.
 //!
-//! Pure: a disc and the drive's state in, a [`Step`] out. How packets and data travel is in [`super::cd`].
+//! Pure: a disc and the drive's state in, a [`Step`] out. How packets and data travel is in the drive of each controller.
 //!
 //! Source: MMC-3 (T10/1363-D) for the commands, SPC-2 for sense data, SFF-8020i for what old drivers still use.
 //! Not modelled: audio, raw sectors of READ CD, discs with more than one track or session, MODE SELECT, DVD structures.

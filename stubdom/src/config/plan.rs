@@ -19,6 +19,8 @@ const MAX_MEMORY_MIB: u64 = 1 << 32;
 const MAX_CIRRUS_MIB: u32 = 8;
 /// As many emulated network cards as libxl's Ethernet addresses and our memory are good for.
 const MAX_NICS: usize = 8;
+/// Ports of an AHCI controller.
+const AHCI_PORTS: u8 = 6;
 /// The largest video memory that `devmodel::machine::VgaConfig` allows, in MiB.
 const MAX_VIDEO_MIB: u32 = 256;
 
@@ -47,7 +49,7 @@ pub struct MachinePlan {
     pub usb: Option<Vec<UsbDevice>>,
     /// The serial ports: at most 4, COM1 first.
     pub serials: Vec<SerialPlan>,
-    /// The IDE drives, by rising slot: at most 4.
+    /// The IDE drives and those of the AHCI controller, each by rising slot: at most 4 and 6.
     pub drives: Vec<DrivePlan>,
 }
 
@@ -101,7 +103,9 @@ pub struct SerialPlan {
 /// A drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DrivePlan {
-    /// 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave.
+    /// Where it is plugged in.
+    pub bus: DriveBus,
+    /// On IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. On AHCI: the port, 0 to 5.
     pub slot: u8,
     /// Which kind of drive it is.
     pub media: Media,
@@ -109,6 +113,15 @@ pub struct DrivePlan {
     pub vbd: Option<u32>,
     /// The guest must not write to it.
     pub read_only: bool,
+}
+
+/// What drives are plugged into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DriveBus {
+    /// The PIIX3.
+    Ide,
+    /// An AHCI controller.
+    Ahci,
 }
 
 impl Config {
@@ -124,7 +137,7 @@ impl Config {
             Contract::QemuXen => self.named_drives(vbds)?,
             Contract::Traditional => stored_drives(vbds)?,
         };
-        drives.sort_by_key(|drive| drive.slot);
+        drives.sort_by_key(|drive| (drive.bus, drive.slot));
         Ok(MachinePlan {
             guest: self.guest,
             name: self.name.clone(),
@@ -238,8 +251,9 @@ impl Config {
     fn named_drives(&self, vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
         let plan = |disk: &super::Disk| {
             let refuse = |advice| Err(Refusal::argument(&disk.argument, Reason::NotSupported(advice)));
-            let slot = match disk.slot {
-                Slot::Ide(slot) => slot,
+            let (bus, slot) = match disk.slot {
+                Slot::Ide(slot) => (DriveBus::Ide, slot),
+                Slot::Ahci(port) if port < AHCI_PORTS => (DriveBus::Ahci, port),
                 Slot::Ahci(_) => return refuse(table::AHCI),
                 Slot::Scsi(_) => return refuse(table::SCSI),
             };
@@ -249,10 +263,10 @@ impl Config {
             let media = disk.media;
             if media == Media::Cdrom && disk.image.is_none() {
                 // Its virtual block device has nothing behind it, and would never connect.
-                return Ok(DrivePlan { slot, media, vbd: None, read_only: true });
+                return Ok(DrivePlan { bus, slot, media, vbd: None, read_only: true });
             }
             let vbd = disk.find(vbds)?;
-            Ok(DrivePlan { slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
+            Ok(DrivePlan { bus, slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
         };
         self.disks.iter().map(plan).collect()
     }
@@ -278,7 +292,13 @@ fn stored_drives(vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
         if drives.iter().any(|drive| drive.slot == slot) {
             return refuse("give hda and xvda (and so on) different letters in disk=[ ]");
         }
-        drives.push(DrivePlan { slot, media: Media::Disk, vbd: Some(vbd.number), read_only: vbd.read_only });
+        drives.push(DrivePlan {
+            bus: DriveBus::Ide,
+            slot,
+            media: Media::Disk,
+            vbd: Some(vbd.number),
+            read_only: vbd.read_only,
+        });
     }
     Ok(drives)
 }

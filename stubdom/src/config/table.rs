@@ -43,7 +43,8 @@ const USB: &str = "USB 2 and 3 are not supported: leave out usbversion and usbct
 const SOUND: &str = "sound cards are not supported: leave out soundhw in xl.cfg";
 pub(super) const SCSI: &str =
     "SCSI disks are not supported: name the disk hda to hdd, or xvda to xvdd, in disk=[ ] of xl.cfg";
-pub(super) const AHCI: &str = "AHCI is not supported: leave out hdtype, or set hdtype=\"ide\", in xl.cfg";
+pub(super) const AHCI: &str =
+    "an AHCI controller has six ports: name the other disks xvdg and up in disk=[ ] of xl.cfg";
 pub(super) const STDVGA: &str = "set vga=\"stdvga\" in xl.cfg";
 const SPICE: &str = "set spice=0 and vnc=1 in xl.cfg";
 const KERNEL: &str = "leave out kernel, ramdisk and cmdline in xl.cfg: the guest boots from its disk";
@@ -140,10 +141,10 @@ pub(super) const DEVICES: &[DeviceLine] = &[
     device("VGA",                 Apply(Draft::video_std)),
     device("cirrus-vga",          Apply(Draft::video_cirrus)),
     device("qxl-vga",             Refuse(Draft::video_qxl, STDVGA)),
-    device("ide-hd",              Refuse(Draft::ahci_disk, AHCI)),
+    device("ide-hd",              Apply(Draft::ahci_disk)),
     device("ide-cd",              Apply(Draft::ide_cdrom)),
     device("scsi-hd",             Refuse(Draft::scsi_disk, SCSI)),
-    device("ahci",                Refuse(Draft::other, AHCI)),
+    device("ahci",                Apply(Draft::other)),
     device("lsi53c895a",          Refuse(Draft::other, SCSI)),
     device("rtl8139",             Apply(Draft::nic)),
     device("e1000",               Apply(Draft::nic)),

@@ -3,7 +3,7 @@
 use super::disk::{Family, Vdev};
 use super::table::{DEVICES, Effect, options};
 use super::{
-    Cache, CommandLine, Config, Contract, DrivePlan, MachinePlan, Media, NicModel, NicPlan, Reason, Refusal,
+    Cache, CommandLine, Config, Contract, DriveBus, DrivePlan, MachinePlan, Media, NicModel, NicPlan, Reason, Refusal,
     SerialPlan, Slot, Vbd, Vcpus, VideoKind, VideoModel, VideoPlan,
 };
 use alloc::format;
@@ -162,8 +162,8 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
             usb: None,
             serials: vec![SerialPlan { port: 0, console: 3 }, SerialPlan { port: 1, console: 4 }],
             drives: vec![
-                DrivePlan { slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
-                DrivePlan { slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
+                DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
+                DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
             ],
         })
     );
@@ -184,9 +184,9 @@ fn a_traditional_guest_takes_its_disks_from_the_store() {
     assert_eq!(
         plan.drives,
         [
-            DrivePlan { slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
-            DrivePlan { slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
-            DrivePlan { slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
+            DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
+            DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
+            DrivePlan { bus: DriveBus::Ide, slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
         ]
     );
     assert_eq!(plan.vcpus, Vcpus { online: 3, max: 4 });
@@ -207,7 +207,10 @@ fn a_cd_drive_has_the_disc_that_its_drive_names_or_none() {
     let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
     for (drive, expected) in [(disc, Some(5632)), ("if=none,readonly=on,id=ide-5632", None)] {
         let plan = qemu_xen(&["-drive", drive, "-device", device]).unwrap().plan(&[cdrom]).unwrap();
-        assert_eq!(plan.drives, [DrivePlan { slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]);
+        assert_eq!(
+            plan.drives,
+            [DrivePlan { bus: DriveBus::Ide, slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]
+        );
     }
     let config = qemu_xen(&["-drive", disc, "-device", device]).unwrap();
     assert!(line(config.plan(&[])).contains("no such disk in device/vbd"));
@@ -250,8 +253,7 @@ fn every_refused_argument_is_named_with_advice() {
         (&["-device", "some-card,id=nic1,netdev=net1,mac=00:16:3e:11:22:33"], "type=vif"),
         (&["-device", "lsi53c895a"], "SCSI"),
         (&["-drive", scsi, "-device", "scsi-hd,drive=scsi0-hd0,scsi-id=0"], "SCSI"),
-        (&["-device", "ahci,id=ahci0"], "hdtype"),
-        (&["-drive", ahci, "-device", "ide-hd,bus=ahci0.0,unit=0,drive=ahcidisk-0"], "hdtype"),
+        (&["-drive", ahci, "-device", "ide-hd,bus=ahci0.6,unit=0,drive=ahcidisk-0"], "six ports"),
         (&["-drive", colo], "COLO"),
         (&["-drive", "if=none,driver=host_device,file=/dev/xvda,id=e"], "COLO"),
         (&["-object", "filter-mirror,id=m1,netdev=net0,queue=tx,outdev=mirror0"], "COLO"),
@@ -314,6 +316,22 @@ fn network_cards_usb_and_cirrus_are_planned() {
     let plan = traditional("-net nic,vlan=2,macaddr=00:16:3e:11:22:02,model=rtl8139 -usb").unwrap().plan(&[]).unwrap();
     assert_eq!(plan.nics, [planned(NicModel::Rtl8139, 2)]);
     assert_eq!((plan.usb, plan.video.map(|video| video.model)), (Some(vec![]), Some(VideoModel::Cirrus)));
+}
+
+#[test]
+fn drives_of_an_ahci_controller_come_behind_those_of_ide() {
+    let ahci = "file=/dev/xvda,if=none,id=ahcidisk-0,format=host_device,cache=writeback";
+    let config = qemu_xen(&[
+        "-device",
+        "ahci,id=ahci0",
+        "-drive",
+        ahci,
+        "-device",
+        "ide-hd,bus=ahci0.0,unit=0,drive=ahcidisk-0",
+    ]);
+    let plan = config.unwrap().plan(&[vbd(768)]).unwrap();
+    let drive = DrivePlan { bus: DriveBus::Ahci, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false };
+    assert_eq!(plan.drives, [drive]);
 }
 
 #[test]

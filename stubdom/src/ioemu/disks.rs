@@ -5,13 +5,16 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use devmodel::host::{DiskError, DiskId, DiskOp};
-use devmodel::machine::DRIVES;
+use devmodel::{ahci, machine};
 use log::warn;
 use minios::front::XenDomain as Domain;
 use minios::front::block::{Block, Operation, Request, SubmitError};
 
 /// Bytes in a disk's transfer buffer: what one request of 256 segments moves.
 pub(super) const BUFFER_LEN: usize = 1 << 20;
+
+/// Disks and discs that a machine can have.
+const DISKS: usize = machine::DRIVES + ahci::PORTS;
 
 /// What a report of the frontend is about: there is only ever one operation of a disk.
 const TOKEN: u64 = 0;
@@ -28,7 +31,7 @@ pub(super) struct Disks {
 impl Disks {
     /// Disks on connected frontends; the index is the [`DiskId`].
     pub(super) fn new(disks: Vec<Block<Domain>>) -> Self {
-        Self { disks, refused: VecDeque::with_capacity(DRIVES), started: false }
+        Self { disks, refused: VecDeque::with_capacity(DISKS), started: false }
     }
 
     /// A disk.
@@ -62,7 +65,7 @@ impl Disks {
     }
 
     /// Takes what has ended: at most one operation of each disk.
-    pub(super) fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DRIVES> {
+    pub(super) fn take_ended(&mut self) -> heapless::Vec<(DiskId, Result<(), DiskError>), DISKS> {
         self.started = false;
         let mut ended = heapless::Vec::new();
         // A disk has one operation at a time, so there is room for all.

@@ -9,6 +9,7 @@ use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::time::Duration;
+use devmodel::ahci::{self, Ahci};
 use devmodel::card::Card;
 use devmodel::e1000::E1000;
 use devmodel::host::{DiskId, NicId};
@@ -30,7 +31,7 @@ use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, Contract, DrivePlan, MachinePlan, Media, NicModel, Vbd, VideoModel};
+use stubdom::config::{Config, Contract, DriveBus, DrivePlan, MachinePlan, Media, NicModel, Vbd, VideoModel};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
@@ -147,13 +148,17 @@ pub(super) async fn start(
         Some(video) => Some(VideoRam::open(guest, video.memory_mib << 20)?),
         None => None,
     };
-    let machine_config = machine_config(&plan, &blocks, ram_bytes, uuid(&vm))?;
+    let Drives { ide, ahci } = drives(&plan, &blocks)?;
+    let machine_config = machine_config(&plan, ide, ram_bytes, uuid(&vm));
     let mut machine = Box::new(Machine::new(machine_config)?);
     if let Some(devices) = &plan.usb {
         machine.add_card(Some(UHCI), Box::new(Uhci::new(devices.clone())))?;
     }
     for card in cards(&plan) {
         machine.add_card(None, card)?;
+    }
+    if ahci.iter().any(Option::is_some) {
+        machine.add_card(None, Box::new(Ahci::new(ahci)))?;
     }
     let mut world = World {
         guest,
@@ -419,23 +424,39 @@ async fn screen(
     Ok(Some(front))
 }
 
-/// The machine that was planned, on disks as their backends describe them.
-fn machine_config(
-    plan: &MachinePlan,
-    blocks: &[Block<Domain>],
-    ram_bytes: u64,
-    uuid: [u8; 16],
-) -> Result<MachineConfig, Failure> {
-    let mut drives: [Option<DriveConfig>; DRIVES] = Default::default();
+/// The drives of each controller, by slot.
+#[derive(Default)]
+struct Drives {
+    ide: [Option<DriveConfig>; DRIVES],
+    ahci: [Option<DriveConfig>; ahci::PORTS],
+}
+
+/// The drives that were planned, on disks as their backends describe them.
+fn drives(plan: &MachinePlan, blocks: &[Block<Domain>]) -> Result<Drives, Failure> {
+    let mut drives = Drives::default();
     // Those that have a block frontend have one each, in the same order.
     let mut blocks = blocks.iter().zip((0..).map(DiskId));
     for drive in &plan.drives {
         let connected = drive.vbd.and_then(|_| blocks.next());
-        if let Some(slot) = drives.get_mut(usize::from(drive.slot)) {
+        let slots = match drive.bus {
+            DriveBus::Ide => drives.ide.as_mut_slice(),
+            DriveBus::Ahci => drives.ahci.as_mut_slice(),
+        };
+        if let Some(slot) = slots.get_mut(usize::from(drive.slot)) {
             *slot = Some(drive_config(drive, connected)?);
         }
     }
-    Ok(MachineConfig {
+    Ok(drives)
+}
+
+/// The machine that was planned.
+fn machine_config(
+    plan: &MachinePlan,
+    drives: [Option<DriveConfig>; DRIVES],
+    ram_bytes: u64,
+    uuid: [u8; 16],
+) -> MachineConfig {
+    MachineConfig {
         drives,
         serial_ports: u8::try_from(plan.serials.len()).unwrap_or(u8::MAX),
         vga: plan.video.as_ref().map(|video| {
@@ -452,7 +473,7 @@ fn machine_config(
         acpi: plan.acpi,
         uuid,
         firmware_log: log::log_enabled!(log::Level::Debug),
-    })
+    }
 }
 
 /// The cards that are plugged in behind the graphics card, in the order of their slots. The index of a network card's
@@ -484,7 +505,7 @@ fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) 
             let info = block.info();
             if info.sector_size != 512 {
                 return Err(Failure(format!(
-                    "{}: the backend's sectors have {} bytes; an IDE disk needs 512",
+                    "{}: the backend's sectors have {} bytes; an emulated disk needs 512",
                     block.path(),
                     info.sector_size
                 )));
@@ -492,6 +513,6 @@ fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) 
             let read_only = drive.read_only || info.read_only;
             Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model }))
         }
-        (Media::Disk, None) => Err(Failure(format!("IDE disk {} has no virtual block device", drive.slot))),
+        (Media::Disk, None) => Err(Failure(format!("disk {} has no virtual block device", drive.slot))),
     }
 }

@@ -11,6 +11,7 @@ use crate::vnc::Screen;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("debian-runs-from-the-emulated-disk", 600, emulated),
+    Case::new("debian-runs-from-an-ahci-disk", 600, ahci),
     Case::new("debian-reads-a-cd", 600, cd),
     Case::new("debian-shows-a-console-in-graphics", 600, graphics),
     Case::new("debian-shows-the-same-on-a-cirrus-card", 600, cirrus),
@@ -49,6 +50,36 @@ fn emulated(context: &Context) -> Result<Outcome> {
     ensure!(said.contains("4194304 bytes"), "reading the disk failed:\n{said}");
     guest.serial().send(b"poweroff\r")?;
     guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
+}
+
+/// The same behind AHCI, with a second disk that is read and written through queued commands.
+fn ahci(context: &Context) -> Result<Outcome> {
+    // Linux gives names to disks in the order in which it is through with them.
+    let config = entry_with(context, "emulated", "s#/dev/sda1 #/dev/sda1,/dev/sdb1 #")?.line("hdtype='ahci'");
+    let second = format!("{FOLDER}/second.disk");
+    let sum = context.agent.check(&format!("head -c 6291456 /dev/urandom >{second}; sha256sum <{second}"))?;
+    let guest = context.start(&config.disk(&second, "hdb"))?;
+    guest.serial().wait_for("stubdom guest ready", UP)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    let questions = "second=sda; [ ! -e /dev/sda1 ] || second=sdb; \
+                     echo lines-$(grep -c ahci /proc/interrupts) depth-$(cat /sys/block/$second/device/queue_depth); \
+                     sha256sum </dev/$second; \
+                     for n in 0 1 2 3; do dd if=/bin/bash of=/dev/$second bs=256k count=4 seek=$((n * 6)) 2>/dev/null & done; \
+                     wait; sync; echo new-$(sha256sum </dev/$second); dmesg | grep -c 'ata.*exception'; echo end-$((6 * 7))\r";
+    guest.serial().send(questions.as_bytes())?;
+    let said = guest.serial().wait_for("end-42", LIMIT)?;
+    for words in ["lines-1 depth-32", sum.trim(), "\n0\r\nend-42"] {
+        ensure!(said.contains(words), "no {words:?} in:\n{said}");
+    }
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    let written = context.agent.check(&format!("sha256sum <{second}"))?;
+    let written = written.split(' ').next().unwrap_or_default();
+    ensure!(
+        !sum.contains(written) && said.contains(&format!("new-{written}")),
+        "{written} is on the disk, but:\n{said}"
+    );
     Ok(Outcome::Passed)
 }
 
