@@ -10,12 +10,13 @@ use devmodel::card::Card;
 use devmodel::e1000::E1000;
 use devmodel::host::NicId;
 use devmodel::rtl8139::Rtl8139;
+use devmodel::usb::{Uhci, UsbDevice};
 
 use crate::options::Options;
 use crate::plan::CardPlan;
 
 /// The names of the devices that [`make`] knows.
-pub(crate) const DRIVERS: &[&str] = &["e1000", "e1000-82540em", "rtl8139"];
+pub(crate) const DRIVERS: &[&str] = &["e1000", "e1000-82540em", "rtl8139", "piix3-usb-uhci"];
 
 /// Where iPXE is, if it is installed.
 const IPXE: &str = "/usr/lib/ipxe/qemu";
@@ -24,8 +25,8 @@ const NOWHERE: NicId = NicId(u8::MAX);
 /// The address of QEMU's first card; the last byte rises with each card.
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
-/// Makes the card with this number among all. Its network, if it has one, is `nic`.
-pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>) -> Result<Box<dyn Card>> {
+/// Makes the card with this number among all. Its network, if it has one, is `nic`; a USB controller gets `usb`.
+pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, usb: &[UsbDevice]) -> Result<Box<dyn Card>> {
     let mut options = plan.options.clone();
     let card: Box<dyn Card> = match plan.driver.as_str() {
         "e1000" | "e1000-82540em" => {
@@ -35,6 +36,10 @@ pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>) -> Result<Bo
         "rtl8139" => {
             let (mac, rom) = network_card(&mut options, number, "pxe-rtl8139.rom")?;
             Box::new(Rtl8139::new(nic.unwrap_or(NOWHERE), mac, rom))
+        }
+        "piix3-usb-uhci" => {
+            options.ignore(&["id", "bus"]);
+            Box::new(Uhci::new(usb.to_vec()))
         }
         driver => bail!("\"{}\": there is no device \"{driver}\" here", plan.options.text()),
     };

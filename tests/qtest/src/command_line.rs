@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use devmodel::machine::BootOrder;
+use devmodel::machine::{BootOrder, VgaModel};
 
 use crate::devices::{self, Device};
 use crate::drives::Drives;
@@ -30,6 +30,8 @@ pub(crate) enum Wish {
 const RAM_DEFAULT: u64 = 128 << 20;
 /// Bytes of video memory, if nobody says how many.
 pub(crate) const VIDEO_DEFAULT: u32 = 16 << 20;
+/// The same of a Cirrus card.
+const CIRRUS_DEFAULT: u32 = 4 << 20;
 
 /// Options with a value that make no difference here.
 const IGNORED: &[&str] =
@@ -294,9 +296,13 @@ impl Draft {
         }
         self.plan.video_bytes = match self.vga.as_deref() {
             Some("std") => Some(VIDEO_DEFAULT),
+            Some("cirrus") => {
+                self.plan.video_model = VgaModel::Cirrus;
+                Some(CIRRUS_DEFAULT)
+            }
             None => (!self.no_defaults).then_some(VIDEO_DEFAULT),
             Some("none") => None,
-            Some(other) => bail!("\"-vga {other}\" is not supported: only std and none are"),
+            Some(other) => bail!("\"-vga {other}\" is not supported: only std, cirrus and none are"),
         };
         for (text, value) in &self.serial {
             let end = if value == "none" { Endpoint::Null } else { self.character(text, value)? };
@@ -328,10 +334,14 @@ impl Draft {
         let text = options.text().to_owned();
         match devices::parse(options)? {
             Device::Ide(ide) => self.drives.attach(ide)?,
-            Device::Vga(_) if self.plan.video_bytes.is_some() => {
+            Device::Vga(..) if self.plan.video_bytes.is_some() => {
                 bail!("\"{text}\": there is a graphics card already; see -vga none");
             }
-            Device::Vga(bytes) => self.plan.video_bytes = Some(bytes),
+            Device::Vga(model, bytes) => (self.plan.video_model, self.plan.video_bytes) = (model, Some(bytes)),
+            Device::Usb(_) if self.plan.usb.len() >= devmodel::usb::PORTS => {
+                bail!("\"{text}\": there are only two USB ports")
+            }
+            Device::Usb(device) => self.plan.usb.push(device),
             Device::Serial(id) => {
                 let end = self.by_id(&text, &id)?;
                 self.plan.serial.push(end);

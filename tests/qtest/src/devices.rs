@@ -1,7 +1,9 @@
 //! `-device`: which there are, and what can be said of them.
 
 use anyhow::{Context, Result, bail};
+use devmodel::machine::VgaModel;
 use devmodel::pci::Location;
+use devmodel::usb::UsbDevice;
 
 use crate::cards;
 use crate::command_line::VIDEO_DEFAULT;
@@ -14,7 +16,9 @@ pub(crate) enum Device {
     /// An IDE drive.
     Ide(Ide),
     /// A graphics card with so many bytes of video memory.
-    Vga(u32),
+    Vga(VgaModel, u32),
+    /// What plugs into the USB controller.
+    Usb(UsbDevice),
     /// A serial port with the chardev of this id.
     Serial(String),
     /// A card, and the id of its network.
@@ -42,7 +46,9 @@ pub(crate) struct Ide {
 
 /// Names of all devices, for who asks.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    ["ide-hd", "ide-cd", "VGA", "isa-serial"].into_iter().chain(cards::DRIVERS.iter().copied())
+    ["ide-hd", "ide-cd", "VGA", "cirrus-vga", "isa-serial", "usb-tablet", "usb-mouse", "usb-kbd"]
+        .into_iter()
+        .chain(cards::DRIVERS.iter().copied())
 }
 
 /// Reads one.
@@ -51,13 +57,26 @@ pub(crate) fn parse(mut options: Options) -> Result<Device> {
     let driver = options.take("driver").unwrap_or_default();
     let device = match driver.as_str() {
         "ide-hd" | "ide-cd" => Device::Ide(ide(&text, driver == "ide-cd", &mut options)?),
-        "VGA" => {
+        "VGA" | "cirrus-vga" => {
             options.ignore(&["id", "bus", "addr", "edid", "xres", "yres", "global-vmstate"]);
             let default = u64::from(VIDEO_DEFAULT >> 20);
             let size = options.take_number("vgamem_mb")?.unwrap_or(default);
             let size = u32::try_from(size).ok().filter(|size| (1..=256).contains(size));
             let size = size.with_context(|| format!("\"{text}\": vgamem_mb is 1 to 256"))?;
-            Device::Vga(size.next_power_of_two() << 20)
+            let bytes = size.next_power_of_two() << 20;
+            if driver == "VGA" {
+                Device::Vga(VgaModel::Std, bytes)
+            } else {
+                Device::Vga(VgaModel::Cirrus, bytes.clamp(4 << 20, 16 << 20))
+            }
+        }
+        "usb-tablet" | "usb-mouse" | "usb-kbd" => {
+            options.ignore(&["id", "bus", "port", "usb_version", "display", "serial"]);
+            Device::Usb(match driver.as_str() {
+                "usb-tablet" => UsbDevice::Tablet,
+                "usb-mouse" => UsbDevice::Mouse,
+                _ => UsbDevice::Keyboard,
+            })
         }
         "isa-serial" => {
             options.ignore(&["id", "index"]);

@@ -25,8 +25,9 @@ use crate::world::World;
 
 /// Where SeaBIOS is, if it is installed.
 const SEABIOS: &str = "/usr/share/seabios/bios.bin";
-/// The video BIOS, beside it.
-const VIDEO_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+/// The video BIOSes, beside it.
+const STD_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
+const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
 /// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
 const POLLS_MAX: u32 = 10_000;
 
@@ -50,13 +51,14 @@ impl Pc {
         }
         let serial_ports = u8::try_from(plan.serial.len()).context("there are too many serial ports")?;
         let video_bytes = plan.video_bytes.unwrap_or(0);
+        let video_bios = if plan.video_model == VgaModel::Cirrus { CIRRUS_BIOS } else { STD_BIOS };
         let config = MachineConfig {
             drives,
             serial_ports,
             vga: plan.video_bytes.map(|memory_bytes| VgaConfig {
-                model: VgaModel::Std,
+                model: plan.video_model,
                 memory_bytes,
-                rom: installed(VIDEO_BIOS),
+                rom: installed(video_bios),
             }),
             boot_order: plan.boot_order.clone(),
             ram_bytes: plan.ram_bytes,
@@ -69,7 +71,7 @@ impl Pc {
         let mut machine = Machine::new(config).map_err(|error| anyhow::anyhow!("{error}"))?;
         for (number, card) in (0..).zip(&plan.cards) {
             let nic = card.network.map(u8::try_from).transpose().context("there are too many networks")?.map(NicId);
-            let made = cards::make(card, number, nic)?;
+            let made = cards::make(card, number, nic, &plan.usb)?;
             let added = machine.add_card(card.place, made);
             added.map_err(|error| anyhow::anyhow!("\"{}\": {error}", card.options.text()))?;
         }

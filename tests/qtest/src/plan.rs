@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use devmodel::machine::BootOrder;
+use devmodel::machine::{BootOrder, VgaModel};
 use devmodel::pci::Location;
+use devmodel::usb::UsbDevice;
 
 use crate::options::Options;
 
@@ -128,6 +129,10 @@ pub(crate) struct Plan {
     pub(crate) cpus: u32,
     /// Bytes of video memory, if there is a graphics card.
     pub(crate) video_bytes: Option<u32>,
+    /// Which graphics card that is.
+    pub(crate) video_model: VgaModel,
+    /// What is plugged into the USB controller.
+    pub(crate) usb: Vec<UsbDevice>,
     /// The IDE drives: index is channel × 2 + unit.
     pub(crate) drives: [Option<Drive>; 4],
     /// The serial ports.
