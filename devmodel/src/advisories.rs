@@ -98,6 +98,7 @@ impl Pc {
             read_only: false,
             serial: name("QM00001"),
             model: String::try_from("DISK").unwrap(),
+            firmware: String::new(),
         };
         let disc = CdConfig {
             disc: Some((DISC, DISC_SECTORS)),

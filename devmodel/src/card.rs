@@ -7,6 +7,7 @@ use crate::access::Width;
 use crate::host::{DiskError, DiskId, Host, InputEvent, NicId, Unplug};
 use crate::pci::ConfigSpace;
 use crate::time::Instant;
+use crate::usb::UsbDevice;
 use core::fmt::Debug;
 
 /// A function on the PCI bus that brings its registers along.
@@ -55,6 +56,11 @@ pub trait Card: Debug {
 
     /// A person did something. Says whether it was for this card; if not, it goes to the next one, or to the PS/2 devices.
     fn input(&mut self, _host: &mut dyn Host, _event: InputEvent) -> bool {
+        false
+    }
+
+    /// Somebody plugs a device into a port of this USB controller, or takes out what is in it. Says whether that went.
+    fn usb_plug(&mut self, _now: Instant, _port: usize, _device: Option<UsbDevice>) -> bool {
         false
     }
 

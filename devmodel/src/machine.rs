@@ -37,6 +37,7 @@ use crate::ps2::{self, I8042};
 use crate::reset::{self, ResetPorts};
 use crate::time::{Instant, earlier};
 use crate::uart::{self, Uart16550};
+use crate::usb::UsbDevice;
 use crate::vga::{self, Vga};
 use crate::xen_platform::{self, XenPlatform};
 use alloc::boxed::Box;
@@ -59,6 +60,8 @@ pub struct DiskConfig {
     pub serial: String<20>,
     /// Model, printable ASCII.
     pub model: String<40>,
+    /// Revision of the drive's firmware, printable ASCII.
+    pub firmware: String<8>,
 }
 
 /// A CD drive of the machine.
@@ -293,11 +296,11 @@ impl Machine {
         })
     }
 
-    /// Puts a card into a place of its own, or into the first slot behind those that are taken. Before the first
-    /// [`Machine::reset`].
+    /// Puts a card into a place of its own, or into the first slot that is free. Before the first [`Machine::reset`].
     pub fn add_card(&mut self, place: Option<Location>, card: Box<dyn Card>) -> Result<Location, MachineError> {
-        let last = self.functions.iter().map(|(location, _)| location.slot).max().unwrap_or(0);
-        let location = place.unwrap_or(Location { slot: last.saturating_add(1), function: 0 });
+        let has_function = |slot: u8| self.functions.iter().any(|(location, _)| location.slot == slot);
+        let free = (0..SLOTS).find(|slot| !has_function(*slot)).ok_or(MachineError::Slots)?;
+        let location = place.unwrap_or(Location { slot: free, function: 0 });
         let is_taken = self.functions.iter().any(|(taken, _)| *taken == location);
         let number = u8::try_from(self.cards.len()).map_err(|_| MachineError::Slots)?;
         if is_taken || location.slot >= SLOTS {
@@ -306,6 +309,11 @@ impl Machine {
         self.functions.push((location, Function::Card(number)));
         self.cards.push(Slot { location, card: Some(card), reported_pin: false });
         Ok(location)
+    }
+
+    /// Gives firmware a file of this name, at most 55 bytes long. Before the first [`Machine::reset`].
+    pub fn add_firmware_file(&mut self, name: &str, bytes: Vec<u8>) {
+        self.fw_cfg.add_file(name, bytes);
     }
 
     /// Puts every device to its state at power on and reports everything there is to report. Also called once at the
@@ -738,6 +746,14 @@ impl Machine {
             self.i8042.input(event);
         }
         self.report_lines(host);
+    }
+
+    /// Plugs a device into a free port of the USB controller, 0 is the first, or takes out what is in one. Says whether that
+    /// went.
+    pub fn usb_plug<H: Host>(&mut self, host: &mut H, port: usize, device: Option<UsbDevice>) -> bool {
+        let now = host.now();
+        let mut cards = self.cards.iter_mut().filter_map(|slot| slot.card.as_mut());
+        cards.any(|card| card.usb_plug(now, port, device))
     }
 
     /// When [`Machine::poll`] has to be called next; `None` is never.

@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use crate::progress::Step;
-use crate::{build, paths, test, tidy};
+use crate::{build, packages, paths, test, tidy};
 
 /// A check that cargo makes: what it is, the arguments, what is added to the environment.
 type Check = (&'static str, &'static [&'static str], &'static [(&'static str, &'static str)]);
@@ -44,6 +44,7 @@ const CHECKS: &[Check] = &[
 ];
 
 pub(crate) fn run() -> Result<ExitCode> {
+    packages::ensure_installed(packages::BUILD)?;
     let mut is_good = true;
     for (what, arguments, environment) in CHECKS {
         let step = Step::begin(*what);

@@ -13,7 +13,7 @@ use tests::testbed::{Clock, Disk, Format, Options, Writes};
 
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{build, emulator, guest, paths};
+use crate::{build, emulator, guest, packages, paths};
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
@@ -86,6 +86,8 @@ fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
 
 /// Runs the tests beside the code, of every crate that can run on this machine.
 pub(crate) fn unit_tests() -> Result<Counts> {
+    // The build script of the stub domain, whose library is among them, takes firmware from there.
+    packages::ensure_installed(packages::BUILD)?;
     let step = Step::begin("Running the unit tests");
     let mut child = Command::new(build::cargo())
         .current_dir(paths::project())

@@ -305,6 +305,7 @@ impl Disk {
         let identity = Identity {
             serial: &self.config.serial,
             model: &self.config.model,
+            firmware: &self.config.firmware,
             sectors: self.config.sectors,
             geometry: Geometry::of_disk(self.config.sectors),
             multiple: self.multiple,

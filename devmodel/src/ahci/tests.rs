@@ -27,6 +27,7 @@ fn drives() -> [Option<DriveConfig>; PORTS] {
         read_only: false,
         serial: heapless::String::try_from("SATA0001").unwrap(),
         model: heapless::String::try_from("A SATA DISK").unwrap(),
+        firmware: heapless::String::try_from("1.0").unwrap(),
     }));
     drives[1] = Some(DriveConfig::Cd(CdConfig {
         disc: Some((DISC, 400)),

@@ -20,11 +20,15 @@ pub(crate) enum TransferMode {
     Ultra(u8),
 }
 
+/// The firmware's revision of CD drives, as INQUIRY tells it too.
+const FIRMWARE: &str = "2.5+";
+
 /// What IDENTIFY DEVICE tells.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity<'a> {
     pub(crate) serial: &'a str,
     pub(crate) model: &'a str,
+    pub(crate) firmware: &'a str,
     pub(crate) sectors: u64,
     pub(crate) geometry: Geometry,
     pub(crate) multiple: u8,
@@ -42,7 +46,7 @@ impl Identity<'_> {
     /// The 256 words of IDENTIFY DEVICE.
     pub(crate) fn data(&self) -> Sector {
         let default = Geometry::of_disk(self.sectors);
-        let mut words = Words::of_drive(self.serial, self.model, self.mode, self.unit, self.alone);
+        let mut words = Words::of_drive([self.serial, self.firmware, self.model], self.mode, self.unit, self.alone);
         // Not removable.
         words.set(0, 0x0040);
         words.set(1, default.cylinders);
@@ -93,7 +97,7 @@ const fn reset_result(unit: u8, alone: bool) -> u16 {
 
 /// The 256 words of IDENTIFY PACKET DEVICE of a CD drive.
 pub(crate) fn packet_device(config: &CdConfig, mode: TransferMode, unit: u8, alone: bool) -> Sector {
-    let mut words = Words::of_drive(&config.serial, &config.model, mode, unit, alone);
+    let mut words = Words::of_drive([&config.serial, FIRMWARE, &config.model], mode, unit, alone);
     // ATAPI, CD-ROM, removable, DRQ within 50 us, packets of 12 bytes.
     words.set(0, 2 << 14 | 5 << 8 | 1 << 7 | 2 << 5);
     // Words 64 to 70 and 88 are valid.
@@ -134,10 +138,10 @@ struct Words(Sector);
 
 impl Words {
     /// What disks and CD drives say alike.
-    fn of_drive(serial: &str, model: &str, mode: TransferMode, unit: u8, alone: bool) -> Self {
+    fn of_drive([serial, firmware, model]: [&str; 3], mode: TransferMode, unit: u8, alone: bool) -> Self {
         let mut words = Self([0; 512]);
         words.text(10, 20, serial);
-        words.text(23, 8, "1.0");
+        words.text(23, 8, firmware);
         words.text(27, 40, model);
         // IORDY, LBA, DMA.
         words.set(49, 1 << 11 | 1 << 9 | 1 << 8);
@@ -281,6 +285,7 @@ mod tests {
         Identity {
             serial: "QM00001",
             model: "A DISK",
+            firmware: "1.0",
             sectors: 0x1_2345_6789,
             geometry: Geometry::of_disk(0x1_2345_6789),
             multiple: 8,

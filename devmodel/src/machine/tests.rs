@@ -12,6 +12,7 @@ fn disk(id: u8, sectors: u64) -> DriveConfig {
         read_only: false,
         serial: String::try_from("QM00001").unwrap(),
         model: String::try_from("TEST DISK").unwrap(),
+        firmware: String::try_from("1.0").unwrap(),
     })
 }
 

@@ -149,6 +149,24 @@ impl Uhci {
         }
     }
 
+    /// Plugs a device into a free port, or takes out what is in one.
+    fn plug(&mut self, now: Instant, number: usize, device: Option<Kind>) -> bool {
+        let Some(port) = self.ports.get_mut(number).filter(|port| port.device.is_some() != device.is_some()) else {
+            return false;
+        };
+        port.device = device.map(|kind| Device::new(Hid::new(kind)));
+        port.status |= port::CONNECT_CHANGE;
+        if port.device.is_some() {
+            port.status |= port::CONNECTED;
+        } else {
+            // "When a device is removed, the port is disabled."
+            port.status |= if port.status & port::ENABLED != 0 { port::ENABLE_CHANGE } else { 0 };
+            port.status &= !(port::CONNECTED | port::ENABLED);
+        }
+        self.wake(now);
+        true
+    }
+
     const fn is_running(&self) -> bool {
         self.command & command::RUN != 0 && self.status & status::HALTED == 0
     }
@@ -378,6 +396,10 @@ impl Card for Uhci {
             || has(status::ERROR) && wants(enable::TIMEOUT)
             || has(status::RESUME) && wants(enable::RESUME)
             || has(status::SYSTEM_ERROR | status::PROCESS_ERROR)
+    }
+
+    fn usb_plug(&mut self, now: Instant, port: usize, device: Option<Kind>) -> bool {
+        self.plug(now, port, device)
     }
 
     fn deadline(&self) -> Option<Instant> {

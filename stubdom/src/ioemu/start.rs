@@ -488,6 +488,9 @@ fn cards(plan: &MachinePlan) -> Vec<Box<dyn Card>> {
     nics.collect()
 }
 
+/// The revision that QEMU's disks report.
+const QEMU_FIRMWARE: &str = "2.5+";
+
 /// A drive, on the frontend that it has.
 fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
     // QEMU numbers and names its drives the same way.
@@ -511,7 +514,8 @@ fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) 
                 )));
             }
             let read_only = drive.read_only || info.read_only;
-            Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model }))
+            let firmware = heapless::String::try_from(QEMU_FIRMWARE).unwrap_or_default();
+            Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model, firmware }))
         }
         (Media::Disk, None) => Err(Failure(format!("disk {} has no virtual block device", drive.slot))),
     }

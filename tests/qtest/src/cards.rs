@@ -6,9 +6,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use devmodel::ahci::{Ahci, PORTS};
 use devmodel::card::Card;
 use devmodel::e1000::E1000;
 use devmodel::host::NicId;
+use devmodel::machine::DriveConfig;
 use devmodel::rtl8139::Rtl8139;
 use devmodel::usb::{Uhci, UsbDevice};
 
@@ -16,7 +18,7 @@ use crate::options::Options;
 use crate::plan::CardPlan;
 
 /// The names of the devices that [`make`] knows.
-pub(crate) const DRIVERS: &[&str] = &["e1000", "e1000-82540em", "rtl8139", "piix3-usb-uhci"];
+pub(crate) const DRIVERS: &[&str] = &["e1000", "e1000-82540em", "rtl8139", "piix3-usb-uhci", "ahci", "ich9-ahci"];
 
 /// Where iPXE is, if it is installed.
 const IPXE: &str = "/usr/lib/ipxe/qemu";
@@ -25,8 +27,22 @@ const NOWHERE: NicId = NicId(u8::MAX);
 /// The address of QEMU's first card; the last byte rises with each card.
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
-/// Makes the card with this number among all. Its network, if it has one, is `nic`; a USB controller gets `usb`.
-pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, usb: &[UsbDevice]) -> Result<Box<dyn Card>> {
+/// What else is there, for the card that it belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Parts {
+    /// The devices on the USB controller.
+    pub(crate) usb: Vec<UsbDevice>,
+    /// The drives on the AHCI controller.
+    pub(crate) sata: [Option<DriveConfig>; PORTS],
+}
+
+/// Whether this is the AHCI controller.
+pub(crate) fn is_ahci(driver: &str) -> bool {
+    matches!(driver, "ahci" | "ich9-ahci")
+}
+
+/// Makes the card with this number among all. Its network, if it has one, is `nic`.
+pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, parts: &mut Parts) -> Result<Box<dyn Card>> {
     let mut options = plan.options.clone();
     let card: Box<dyn Card> = match plan.driver.as_str() {
         "e1000" | "e1000-82540em" => {
@@ -39,7 +55,11 @@ pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, usb: &[UsbDe
         }
         "piix3-usb-uhci" => {
             options.ignore(&["id", "bus"]);
-            Box::new(Uhci::new(usb.to_vec()))
+            Box::new(Uhci::new(std::mem::take(&mut parts.usb)))
+        }
+        driver if is_ahci(driver) => {
+            options.ignore(&["bus"]);
+            Box::new(Ahci::new(std::mem::take(&mut parts.sata)))
         }
         driver => bail!("\"{}\": there is no device \"{driver}\" here", plan.options.text()),
     };

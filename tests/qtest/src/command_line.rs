@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use devmodel::machine::{BootOrder, VgaModel};
 
+use crate::cards;
 use crate::devices::{self, Device};
 use crate::drives::Drives;
 use crate::numbers;
@@ -28,6 +29,8 @@ pub(crate) enum Wish {
 
 /// Bytes of memory, if nobody says how many.
 const RAM_DEFAULT: u64 = 128 << 20;
+/// The boot order, if nobody says another.
+const BOOT_DEFAULT: &str = "cad";
 /// Bytes of video memory, if nobody says how many.
 pub(crate) const VIDEO_DEFAULT: u32 = 16 << 20;
 /// The same of a Cirrus card.
@@ -63,6 +66,8 @@ struct Draft {
     netdevs: BTreeMap<String, Network>,
     drives: Drives,
     devices: Vec<Options>,
+    /// `-global`: the option, driver, property, value.
+    globals: Vec<(String, [String; 3])>,
     /// `-serial`: the option, and where the port goes.
     serial: Vec<(String, String)>,
     monitors: Vec<Options>,
@@ -75,6 +80,7 @@ struct Draft {
 pub(crate) fn parse(arguments: &[String]) -> Result<Wish> {
     let mut draft =
         Draft { plan: Plan { ram_bytes: RAM_DEFAULT, cpus: 1, acpi: true, ..Plan::default() }, ..Draft::default() };
+    draft.plan.boot_order = BootOrder::parse(BOOT_DEFAULT).unwrap_or_default();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let Some(option) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
@@ -125,6 +131,7 @@ const TAKES_VALUE: &[&str] = &[
     "bios",
     "debugcon",
     "uuid",
+    "global",
 ];
 
 impl Draft {
@@ -199,14 +206,10 @@ impl Draft {
             "net" | "nic" if value == "none" => {}
             "net" | "nic" => bail!("\"{text}\" is not supported: use -netdev and -device"),
             "serial" => self.serial.push((text, value.to_owned())),
-            "boot" => {
-                let mut options = Options::parse("-boot", value, Some("order"));
-                if let Some(order) = options.take("order") {
-                    self.plan.boot_order =
-                        BootOrder::parse(&order).with_context(|| format!("\"{text}\": no such order"))?;
-                }
-                options.ignore(&["menu", "strict", "reboot-timeout", "splash-time"]);
-                options.finish()?;
+            "boot" => self.boot(&text, value)?,
+            "global" => {
+                let [driver, property, value] = global(value).with_context(|| format!("\"{text}\": no such form"))?;
+                self.globals.push((text, [driver, property, value]));
             }
             "bios" => self.plan.firmware = Some(PathBuf::from(value)),
             "debugcon" => self.debug_port = Some(value.to_owned()),
@@ -216,6 +219,26 @@ impl Draft {
             _ => bail!("\"{text}\" is not supported: only none is"),
         }
         Ok(())
+    }
+
+    fn boot(&mut self, text: &str, value: &str) -> Result<()> {
+        let mut options = Options::parse("-boot", value, Some("order"));
+        let order = |letters: String| BootOrder::parse(&letters).with_context(|| format!("\"{text}\": no such order"));
+        if let Some(letters) = options.take("order") {
+            self.plan.boot_order = order(letters)?;
+        }
+        self.plan.boot_once = options.take("once").map(order).transpose()?;
+        if let Some(timeout) = options.take("reboot-timeout") {
+            let timeout = timeout.parse::<i32>().ok().filter(|timeout| (-1..=0xffff).contains(timeout));
+            let timeout = timeout.with_context(|| format!("\"{text}\": reboot-timeout is -1 to 65535"))?;
+            self.plan.firmware_files.push(("etc/boot-fail-wait", timeout.to_le_bytes().to_vec()));
+        }
+        if let Some(time) = options.take("splash-time") {
+            let time = time.parse::<u16>().ok().with_context(|| format!("\"{text}\": splash-time is 0 to 65535"))?;
+            self.plan.firmware_files.push(("etc/boot-menu-wait", time.to_le_bytes().to_vec()));
+        }
+        options.ignore(&["menu", "strict"]);
+        options.finish()
     }
 
     fn accelerator(&mut self, text: &str, name: Option<&str>) -> Result<()> {
@@ -233,7 +256,8 @@ impl Draft {
             None | Some("pc") => {}
             Some("none") => self.plan.no_machine = true,
             Some(version) if version.starts_with("pc-i440fx-") => {}
-            Some(_) => bail!("\"{text}\" is not supported: only the machines pc and pc-i440fx-* are"),
+            Some(version) if version == "q35" || version.starts_with("pc-q35-") => self.drives.prefers_ahci = true,
+            Some(_) => bail!("\"{text}\" is not supported: only the machines pc, pc-i440fx-*, q35 and none are"),
         }
         if let Some(accelerator) = options.take("accel") {
             self.accelerator(text, Some(&accelerator))?;
@@ -323,10 +347,23 @@ impl Draft {
         if self.usb {
             self.devices.insert(0, Options::parse("-device", "piix3-usb-uhci,addr=01.2", Some("driver")));
         }
-        for options in std::mem::take(&mut self.devices) {
+        if self.drives.prefers_ahci {
+            self.devices.insert(0, Options::parse("-device", "ahci,id=ide,addr=1f.2", Some("driver")));
+        }
+        let mut devices = std::mem::take(&mut self.devices);
+        // Buses are there before what is on them.
+        devices.sort_by_key(|options| !options.get("driver").is_some_and(cards::is_ahci));
+        for options in devices {
             self.device(options)?;
         }
-        self.drives.place(&mut self.plan.drives, !self.no_defaults)?;
+        for (text, [driver, property, value]) in std::mem::take(&mut self.globals) {
+            let is_known = matches!(driver.as_str(), "ide-hd" | "ide-cd")
+                && self.drives.default(driver == "ide-cd", &property, &value);
+            if !is_known {
+                bail!("\"{text}\" is not supported");
+            }
+        }
+        self.drives.place(&mut self.plan.drives, &mut self.plan.sata, !self.no_defaults)?;
         Ok(self.plan)
     }
 
@@ -338,15 +375,21 @@ impl Draft {
                 bail!("\"{text}\": there is a graphics card already; see -vga none");
             }
             Device::Vga(model, bytes) => (self.plan.video_model, self.plan.video_bytes) = (model, Some(bytes)),
-            Device::Usb(_) if self.plan.usb.len() >= devmodel::usb::PORTS => {
+            Device::Usb(..) if self.plan.usb.len() >= devmodel::usb::PORTS => {
                 bail!("\"{text}\": there are only two USB ports")
             }
-            Device::Usb(device) => self.plan.usb.push(device),
+            Device::Usb(id, device) => self.plan.usb.push((id, device)),
+            Device::Card(card, _) if cards::is_ahci(&card.driver) && self.drives.ahci.is_some() => {
+                bail!("\"{text}\": there is an AHCI controller already");
+            }
             Device::Serial(id) => {
                 let end = self.by_id(&text, &id)?;
                 self.plan.serial.push(end);
             }
             Device::Card(mut card, netdev) => {
+                if cards::is_ahci(&card.driver) {
+                    self.drives.ahci = Some(card.options.take("id").unwrap_or_default());
+                }
                 if let Some(id) = netdev {
                     let network = self.netdevs.remove(&id);
                     let network =
@@ -438,6 +481,17 @@ fn network(mut options: Options) -> Result<Network> {
     };
     options.finish()?;
     Ok(network)
+}
+
+/// `DRIVER.PROPERTY=VALUE`, or the same as a list of properties.
+fn global(value: &str) -> Option<[String; 3]> {
+    if value.starts_with("driver=") {
+        let mut options = Options::parse("-global", value, None);
+        return Some([options.take("driver")?, options.take("property")?, options.take("value")?]);
+    }
+    let (name, value) = value.split_once('=')?;
+    let (driver, property) = name.split_once('.')?;
+    Some([driver, property, value].map(str::to_owned))
 }
 
 /// A UUID as people write it.

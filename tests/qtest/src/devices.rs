@@ -17,8 +17,8 @@ pub(crate) enum Device {
     Ide(Ide),
     /// A graphics card with so many bytes of video memory.
     Vga(VgaModel, u32),
-    /// What plugs into the USB controller.
-    Usb(UsbDevice),
+    /// What plugs into the USB controller, and its name.
+    Usb(String, UsbDevice),
     /// A serial port with the chardev of this id.
     Serial(String),
     /// A card, and the id of its network.
@@ -34,14 +34,16 @@ pub(crate) struct Ide {
     pub(crate) cd: bool,
     /// Its medium's id.
     pub(crate) drive: Option<String>,
-    /// Its channel.
-    pub(crate) channel: Option<u8>,
+    /// Its channel or port.
+    pub(crate) bus: Option<String>,
     /// Master or slave.
     pub(crate) unit: Option<u8>,
     /// Serial number.
     pub(crate) serial: String,
     /// Model.
     pub(crate) model: String,
+    /// Revision of its firmware.
+    pub(crate) firmware: String,
 }
 
 /// Names of all devices, for who asks.
@@ -71,12 +73,10 @@ pub(crate) fn parse(mut options: Options) -> Result<Device> {
             }
         }
         "usb-tablet" | "usb-mouse" | "usb-kbd" => {
-            options.ignore(&["id", "bus", "port", "usb_version", "display", "serial"]);
-            Device::Usb(match driver.as_str() {
-                "usb-tablet" => UsbDevice::Tablet,
-                "usb-mouse" => UsbDevice::Mouse,
-                _ => UsbDevice::Keyboard,
-            })
+            options.ignore(&["bus", "port", "usb_version", "display", "serial"]);
+            let id = options.take("id").unwrap_or_default();
+            let device = usb_device(&driver);
+            Device::Usb(id, device.with_context(|| format!("\"{text}\" is not supported"))?)
         }
         "isa-serial" => {
             options.ignore(&["id", "index"]);
@@ -97,23 +97,28 @@ pub(crate) fn parse(mut options: Options) -> Result<Device> {
     Ok(device)
 }
 
+/// A USB device by QEMU's name of it.
+pub(crate) fn usb_device(driver: &str) -> Option<UsbDevice> {
+    Some(match driver {
+        "usb-tablet" => UsbDevice::Tablet,
+        "usb-mouse" => UsbDevice::Mouse,
+        "usb-kbd" => UsbDevice::Keyboard,
+        _ => return None,
+    })
+}
+
 fn ide(text: &str, cd: bool, options: &mut Options) -> Result<Ide> {
-    options.ignore(&["id", "ver", "bootindex", "write-cache", "werror", "rerror", "share-rw"]);
+    options.ignore(&["id", "bootindex", "write-cache", "werror", "rerror", "share-rw"]);
     options.ignore(&["physical_block_size", "logical_block_size", "discard_granularity"]);
-    let channel = match options.take("bus").as_deref() {
-        None => None,
-        Some("ide.0") => Some(0),
-        Some("ide.1") => Some(1),
-        Some(bus) => bail!("\"{text}\": there is no bus {bus}"),
-    };
+    let bus = options.take("bus");
     let unit = match options.take_number("unit")? {
         None => None,
         Some(0) => Some(0),
         Some(1) => Some(1),
         Some(unit) => bail!("\"{text}\": there is no unit {unit}"),
     };
-    let [serial, model] = ["serial", "model"].map(|key| options.take(key).unwrap_or_default());
-    Ok(Ide { text: text.to_owned(), cd, drive: options.take("drive"), channel, unit, serial, model })
+    let [serial, model, firmware] = ["serial", "model", "ver"].map(|key| options.take(key).unwrap_or_default());
+    Ok(Ide { text: text.to_owned(), cd, drive: options.take("drive"), bus, unit, serial, model, firmware })
 }
 
 /// `SLOT` or `SLOT.FUNCTION`, hexadecimal.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
+use devmodel::ahci::PORTS;
 
 use crate::devices::Ide;
 use crate::numbers;
@@ -42,7 +43,22 @@ pub(crate) struct Drives {
     /// Media that a `-device` can name. `None`: the drive is empty.
     media: BTreeMap<String, Option<Medium>>,
     /// Drives, and the option each comes from: the place, if there is one of its own.
-    drives: Vec<(Option<usize>, String, Drive)>,
+    drives: Vec<(Option<Place>, String, Drive)>,
+    /// The name of the AHCI controller, if there is one.
+    pub(crate) ahci: Option<String>,
+    /// Drives that nobody gave a controller go to the AHCI controller.
+    pub(crate) prefers_ahci: bool,
+}
+
+/// Where a drive is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Channel × 2 + unit of the IDE controller.
+    Ide(usize),
+    /// The port of the AHCI controller.
+    Sata(usize),
+    /// The number of the drive, on whichever controller is the machine's own.
+    Index(usize),
 }
 
 impl Drives {
@@ -89,7 +105,8 @@ impl Drives {
             None | Some("ide") => {
                 let place = place.map(|place| place_of(&text, place)).transpose()?;
                 ensure!(cd || medium.is_some(), "\"{text}\": a disk needs a file");
-                self.drives.push((place, text, Drive { cd, medium, serial, model: String::new() }));
+                let drive = Drive { cd, medium, serial, ..Drive::default() };
+                self.drives.push((place.map(Place::Index), text, drive));
             }
             Some(other) => bail!("\"{text}\": if={other} is not supported: only ide and none are"),
         }
@@ -130,6 +147,7 @@ impl Drives {
     /// `-hda` to `-hdd`, and an argument that is no option.
     pub(crate) fn ide(&mut self, place: Option<usize>, file: &str) -> Result<()> {
         let medium = Medium { backing: Backing::File(path(file, file)?), read_only: false, snapshot: false };
+        let place = place.map(Place::Index);
         self.drives.push((place, file.to_owned(), Drive { medium: Some(medium), ..Drive::default() }));
         Ok(())
     }
@@ -137,13 +155,14 @@ impl Drives {
     /// `-cdrom`.
     pub(crate) fn cdrom(&mut self, file: &str) -> Result<()> {
         let medium = Medium { backing: Backing::File(path(file, file)?), read_only: true, snapshot: false };
-        self.drives.push((Some(2), file.to_owned(), Drive { cd: true, medium: Some(medium), ..Drive::default() }));
+        let drive = Drive { cd: true, medium: Some(medium), ..Drive::default() };
+        self.drives.push((Some(Place::Index(2)), file.to_owned(), drive));
         Ok(())
     }
 
     /// `-device ide-hd` or `ide-cd`.
     pub(crate) fn attach(&mut self, ide: Ide) -> Result<()> {
-        let Ide { text, cd, drive, channel, unit, serial, model } = ide;
+        let Ide { text, cd, drive, bus, unit, serial, model, firmware } = ide;
         let medium = match drive {
             Some(id) => match self.media.remove(&id) {
                 Some(medium) => medium,
@@ -152,23 +171,69 @@ impl Drives {
             None => None,
         };
         ensure!(cd || medium.is_some(), "\"{text}\": a disk needs a drive with a file");
-        let place = match (channel, unit) {
+        let place = match (bus, unit) {
             (None, None) => None,
-            (channel, unit) => Some(usize::from(channel.unwrap_or(0)) * 2 + usize::from(unit.unwrap_or(0))),
+            (None, Some(unit)) => Some(Place::Ide(unit.into())),
+            (Some(bus), unit) => {
+                let place = self.place_on(&bus, unit.unwrap_or(0).into());
+                Some(place.with_context(|| format!("\"{text}\": there is no bus {bus}"))?)
+            }
         };
-        self.drives.push((place, text, Drive { cd, medium, serial, model }));
+        self.drives.push((place, text, Drive { cd, medium, serial, model, firmware }));
         Ok(())
+    }
+
+    /// A place by the name of a channel, `ide.N`, or of a port, `CONTROLLER.N`.
+    fn place_on(&self, bus: &str, unit: usize) -> Option<Place> {
+        let (controller, number) = bus.rsplit_once('.')?;
+        let number: usize = number.parse().ok()?;
+        let is_ahci = if controller == "ide" { self.prefers_ahci } else { self.ahci.as_deref() == Some(controller) };
+        match is_ahci {
+            true => Some(Place::Sata(number)).filter(|_| unit == 0),
+            false => Some(Place::Ide(number * 2 + unit)).filter(|_| controller == "ide" && number < 2),
+        }
+    }
+
+    /// `-global`: what drives are that nobody said anything else of.
+    pub(crate) fn default(&mut self, cd: bool, key: &str, value: &str) -> bool {
+        let drives = self.drives.iter_mut().map(|(.., drive)| drive).filter(|drive| drive.cd == cd);
+        for drive in drives {
+            let field = match key {
+                "serial" => &mut drive.serial,
+                "model" => &mut drive.model,
+                "ver" => &mut drive.firmware,
+                _ => return false,
+            };
+            if field.is_empty() {
+                value.clone_into(field);
+            }
+        }
+        true
     }
 
     /// Puts every drive into its place; those that have none of their own take what is left, CD drives from the second
     /// channel on. With `defaults` there is an empty CD drive where QEMU has one, unless there is another.
-    pub(crate) fn place(self, places: &mut [Option<Drive>; 4], defaults: bool) -> Result<()> {
+    pub(crate) fn place(
+        self,
+        ide: &mut [Option<Drive>; 4],
+        sata: &mut [Option<Drive>; PORTS],
+        defaults: bool,
+    ) -> Result<()> {
         let has_cd = self.drives.iter().any(|(_, _, drive)| drive.cd);
         let (fixed, free): (Vec<_>, Vec<_>) = self.drives.into_iter().partition(|(place, ..)| place.is_some());
         for (place, text, mut drive) in fixed.into_iter().chain(free) {
             let first = if drive.cd { 2 } else { 0 };
-            let place =
-                place.or_else(|| (0..4).map(|index| (first + index) % 4).find(|index| places[*index].is_none()));
+            let (places, place) = match place {
+                Some(Place::Ide(place)) => (&mut ide[..], Some(place)),
+                Some(Place::Sata(place)) => (&mut sata[..], Some(place)),
+                Some(Place::Index(place)) if self.prefers_ahci => (&mut sata[..], Some(place)),
+                Some(Place::Index(place)) => (&mut ide[..], Some(place)),
+                None if self.prefers_ahci => (&mut sata[..], None),
+                None => (&mut ide[..], None),
+            };
+            let count = places.len();
+            let next = || (0..count).map(|index| (first + index) % count).find(|index| places[*index].is_none());
+            let place = place.or_else(next);
             let place = place.and_then(|place| places.get_mut(place)).filter(|place| place.is_none());
             let place = place.with_context(|| format!("\"{text}\": there is no place for it"))?;
             if let Some(medium) = &mut drive.medium {
@@ -176,8 +241,9 @@ impl Drives {
             }
             *place = Some(drive);
         }
-        if defaults && !has_cd && places[2].is_none() {
-            places[2] = Some(Drive { cd: true, ..Drive::default() });
+        let third = if self.prefers_ahci { &mut sata[2] } else { &mut ide[2] };
+        if defaults && !has_cd && third.is_none() {
+            *third = Some(Drive { cd: true, ..Drive::default() });
         }
         Ok(())
     }

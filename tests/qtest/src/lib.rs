@@ -18,6 +18,7 @@
 //! | `character` | sockets and files that bytes come from and go to |
 //! | `ram`, `video`, `disks`, `nics`, `irqs` | the parts of the world around the machine |
 //! | `world` | all of them together, as [`devmodel::Host`] |
+//! | `rtc` | the clock of the CMOS, which the hypervisor has under Xen |
 //! | `pc` | the machine in its world: accesses, the clock, reset |
 //! | `protocol`, `numbers` | qtest's commands, and how they write numbers and bytes |
 //! | `monitor` | QMP |
@@ -25,9 +26,10 @@
 //!
 //! Source: QEMU `docs/devel/testing/qtest.rst`, `system/qtest.c`, `tests/qtest/libqtest.c`, `docs/interop/qmp-spec.rst`.
 //! Not modelled: what belongs to the hypervisor under Xen and is therefore not in the device model: the interrupt
-//! controllers, the PIT, the clock of the RTC (bytes 0 to 13 of CMOS are plain storage), the DMA controller, HPET and
-//! the PM timer. Their ports read as all ones. Interrupts are reported as they arrive at the I/O APIC.
-//! Not modelled: SMRAM, the A20 gate, migration, block formats other than raw, hot plug.
+//! controllers, the PIT, the DMA controller, HPET and the PM timer. Their ports read as all ones. Interrupts are reported
+//! as they arrive at the I/O APIC.
+//! Not modelled: SMRAM, the A20 gate, migration, block formats other than raw, hot plug of other than USB devices.
+//! The machine `q35` is the same PC, with its drives on the ICH9's AHCI controller at its place.
 //!
 //! Invariant: what an argument asks for is there, or the program ends with exit code 1 and names the argument.
 #![forbid(unsafe_code)]
@@ -47,6 +49,7 @@ mod pc;
 mod plan;
 mod protocol;
 mod ram;
+mod rtc;
 mod serve;
 mod video;
 mod world;

@@ -10,13 +10,14 @@
 use serde_json::{Value, json};
 
 use crate::devices;
+use crate::pc::Pc;
 use crate::plan::VERSION;
 
 /// Bytes of one command.
 const COMMAND_MAX: usize = 1 << 20;
 
 /// What a command asks of the program.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// Nothing.
     Nothing,
@@ -30,6 +31,8 @@ pub(crate) enum Effect {
     Reset,
     /// The power button was pressed.
     PowerDown,
+    /// This device is gone.
+    Unplugged(String),
 }
 
 /// The state of the machine, as commands show it.
@@ -106,12 +109,12 @@ impl Monitor {
     }
 
     /// Performs a command: the answer, and what it asks of the program.
-    pub(crate) fn perform(&mut self, command: &[u8], state: State) -> (String, Effect) {
+    pub(crate) fn perform(&mut self, command: &[u8], state: State, pc: Option<&mut Pc>) -> (String, Effect) {
         let parsed: Option<Value> = serde_json::from_slice(command).ok().filter(Value::is_object);
         let id = parsed.as_ref().and_then(|command| command.get("id")).cloned();
         let result = match &parsed {
             None => Err(("GenericError", "JSON parse error".to_owned())),
-            Some(command) => self.execute(command, state),
+            Some(command) => self.execute(command, state, pc),
         };
         let (mut answer, effect) = match result {
             Ok((value, effect)) => (json!({ "return": value }), effect),
@@ -123,7 +126,7 @@ impl Monitor {
         (line(&answer), effect)
     }
 
-    fn execute(&mut self, command: &Value, state: State) -> Result<(Value, Effect), Problem> {
+    fn execute(&mut self, command: &Value, state: State, pc: Option<&mut Pc>) -> Result<(Value, Effect), Problem> {
         let name = command.get("execute").and_then(Value::as_str);
         let name = name.ok_or(("GenericError", "QMP input lacks member 'execute'".to_owned()))?;
         let known = COMMANDS.contains(&name);
@@ -157,9 +160,9 @@ impl Monitor {
             "query-version" => version(),
             "query-kvm" => json!({"enabled": false, "present": false}),
             "query-target" => json!({"arch": "x86_64"}),
-            "query-machines" => json!([machine("pc", true), machine("none", false)]),
+            "query-machines" => json!([machine("pc", true), machine("q35", false), machine("none", false)]),
             "query-commands" => COMMANDS.iter().map(|name| json!({ "name": name })).collect(),
-            "query-events" => ["RESET", "SHUTDOWN", "STOP", "RESUME", "POWERDOWN"]
+            "query-events" => ["RESET", "SHUTDOWN", "STOP", "RESUME", "POWERDOWN", "DEVICE_DELETED"]
                 .iter()
                 .map(|name| json!({ "name": name }))
                 .collect(),
@@ -180,13 +183,23 @@ impl Monitor {
             }
             "device_add" => {
                 let driver = argument("driver").unwrap_or_default();
-                return Err((
-                    "GenericError",
-                    format!("Device '{driver}' cannot be plugged in: hot plug is not supported"),
-                ));
+                let Some(device) = devices::usb_device(driver) else {
+                    let why = format!("Device '{driver}' cannot be plugged in: only tablet, mouse and keyboard can");
+                    return Err(("GenericError", why));
+                };
+                let port = argument("port").and_then(|port| port.parse().ok());
+                let id = argument("id").unwrap_or_default().to_owned();
+                if !pc.is_some_and(|pc| pc.usb_plug(id, device, port)) {
+                    return Err(("GenericError", format!("Device '{driver}' cannot be plugged in: no port is free")));
+                }
+                json!({})
             }
             "device_del" => {
-                return Err(("DeviceNotFound", format!("Device '{}' not found", argument("id").unwrap_or_default())));
+                let id = argument("id").unwrap_or_default();
+                if !pc.is_some_and(|pc| pc.usb_unplug(id)) {
+                    return Err(("DeviceNotFound", format!("Device '{id}' not found")));
+                }
+                return Ok((json!({}), Effect::Unplugged(id.to_owned())));
             }
             _ => return Err(("CommandNotFound", format!("The command {name} has not been found"))),
         };
@@ -197,6 +210,11 @@ impl Monitor {
 fn version() -> Value {
     let [major, minor, micro] = VERSION.map(|part| part.parse::<u32>().unwrap_or(0));
     json!({"qemu": {"major": major, "minor": minor, "micro": micro}, "package": "devmodel"})
+}
+
+/// The path of a device that a person has named.
+pub(crate) fn path(id: &str) -> String {
+    format!("/machine/peripheral/{id}")
 }
 
 fn machine(name: &str, is_default: bool) -> Value {
@@ -272,7 +290,7 @@ mod unit {
 
     fn answers(monitor: &mut Monitor, text: &str) -> Vec<Value> {
         let commands = monitor.receive(text.as_bytes());
-        let answers = commands.iter().map(|command| monitor.perform(command, STATE).0);
+        let answers = commands.iter().map(|command| monitor.perform(command, STATE, None).0);
         answers.map(|answer| serde_json::from_str(&answer).unwrap()).collect()
     }
 
@@ -303,7 +321,7 @@ mod unit {
         let classes: Vec<_> = seen.iter().map(|answer| answer["error"]["class"].clone()).collect();
         let expected = [Value::Null, json!("GenericError"), json!("CommandNotFound"), json!("GenericError")];
         assert_eq!(classes[..4], expected);
-        assert_eq!(seen[1]["error"]["desc"], "Device 'e1000' cannot be plugged in: hot plug is not supported");
+        assert_eq!(seen[1]["error"]["desc"], "Device 'e1000' cannot be plugged in: only tablet, mouse and keyboard can");
     }
 
     #[test]
@@ -311,7 +329,7 @@ mod unit {
         let mut monitor = Monitor { negotiated: true, ..Monitor::default() };
         for (name, effect) in [("quit", Effect::Quit), ("stop", Effect::Stop), ("system_reset", Effect::Reset)] {
             let command = format!("{{\"execute\": \"{name}\"}}");
-            assert_eq!(monitor.perform(command.as_bytes(), STATE).1, effect);
+            assert_eq!(monitor.perform(command.as_bytes(), STATE, None).1, effect);
         }
     }
 }

@@ -34,9 +34,14 @@ impl Options {
         &self.text
     }
 
+    /// The value of `key`, which stays.
+    pub(crate) fn get(&self, key: &str) -> Option<&str> {
+        self.pairs.iter().rev().find(|(have, _)| have == key).map(|(_, value)| value.as_str())
+    }
+
     /// Takes out the value of `key`; the last one counts.
     pub(crate) fn take(&mut self, key: &str) -> Option<String> {
-        let value = self.pairs.iter().rev().find(|(have, _)| have == key).map(|(_, value)| value.clone());
+        let value = self.get(key).map(str::to_owned);
         self.pairs.retain(|(have, _)| have != key);
         value
     }

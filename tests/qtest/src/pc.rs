@@ -12,6 +12,7 @@ use devmodel::access::{IoPort, Width};
 use devmodel::host::{GuestAddr, NicId, SerialId, ShutdownReason};
 use devmodel::machine::{CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
+use devmodel::usb::{PORTS as USB_PORTS, UsbDevice};
 
 use crate::cards;
 use crate::character::Peer;
@@ -20,6 +21,7 @@ use crate::irqs::Irqs;
 use crate::nics::{self, Nic};
 use crate::plan::{Drive, Plan};
 use crate::ram::{Piece, Ram};
+use crate::rtc::Rtc;
 use crate::video::Video;
 use crate::world::World;
 
@@ -37,6 +39,12 @@ pub(crate) struct Pc {
     machine: Machine,
     /// Everything around it.
     pub(crate) world: World,
+    /// The hypervisor's clock.
+    rtc: Rtc,
+    /// What was written to port 0xcf8.
+    config_address: u32,
+    /// What is in the USB ports: the name that an operator gave it.
+    usb: [Option<String>; USB_PORTS],
     /// Bytes that wait for room in a serial port.
     serial_input: Vec<VecDeque<u8>>,
 }
@@ -47,6 +55,10 @@ impl Pc {
         let mut disks = Disks::default();
         let mut drives = [const { None }; 4];
         for (number, (config, drive)) in drives.iter_mut().zip(&plan.drives).enumerate() {
+            *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
+        }
+        let mut parts = cards::Parts { usb: plan.usb.iter().map(|(_, device)| *device).collect(), ..Default::default() };
+        for (number, (config, drive)) in parts.sata.iter_mut().zip(&plan.sata).enumerate() {
             *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
         }
         let serial_ports = u8::try_from(plan.serial.len()).context("there are too many serial ports")?;
@@ -60,7 +72,7 @@ impl Pc {
                 memory_bytes,
                 rom: installed(video_bios),
             }),
-            boot_order: plan.boot_order.clone(),
+            boot_order: plan.boot_once.as_ref().unwrap_or(&plan.boot_order).clone(),
             ram_bytes: plan.ram_bytes,
             vcpus: plan.cpus,
             xen_platform: false,
@@ -69,9 +81,12 @@ impl Pc {
             firmware_log: plan.debug_port.is_some(),
         };
         let mut machine = Machine::new(config).map_err(|error| anyhow::anyhow!("{error}"))?;
+        for (name, bytes) in &plan.firmware_files {
+            machine.add_firmware_file(name, bytes.clone());
+        }
         for (number, card) in (0..).zip(&plan.cards) {
             let nic = card.network.map(u8::try_from).transpose().context("there are too many networks")?.map(NicId);
-            let made = cards::make(card, number, nic, &plan.usb)?;
+            let made = cards::make(card, number, nic, &mut parts)?;
             let added = machine.add_card(card.place, made);
             added.map_err(|error| anyhow::anyhow!("\"{}\": {error}", card.options.text()))?;
         }
@@ -93,7 +108,11 @@ impl Pc {
             shutdown: None,
         };
         let serial_input = plan.serial.iter().map(|_| VecDeque::new()).collect();
-        let mut pc = Self { machine, world, serial_input };
+        let mut usb = [const { None }; USB_PORTS];
+        for (port, (name, _)) in usb.iter_mut().zip(&plan.usb) {
+            *port = Some(name.clone());
+        }
+        let mut pc = Self { machine, world, rtc: Rtc::new(), config_address: 0, usb, serial_input };
         pc.reset();
         Ok(pc)
     }
@@ -101,6 +120,8 @@ impl Pc {
     /// Puts every device to its state at power on. Memory keeps its content.
     pub(crate) fn reset(&mut self) {
         self.world.shutdown = None;
+        self.config_address = 0;
+        self.rtc.reset();
         self.machine.reset(&mut self.world);
         self.update_pam();
         self.settle();
@@ -108,16 +129,47 @@ impl Pc {
 
     /// Reads a port.
     pub(crate) fn port_read(&mut self, port: u16, width: Width) -> u32 {
-        let value = self.machine.port_read(&mut self.world, IoPort(port), width);
+        let value = match (port, width) {
+            (0x71, Width::Byte) if self.rtc.is_selected() => self.rtc.read(self.world.now).into(),
+            (0xcfc..=0xcff, _) => match self.config_target(port) {
+                Some((bus, slot, function, offset)) => {
+                    self.machine.config_read(&mut self.world, bus, slot, function, offset, width)
+                }
+                None => u32::MAX,
+            },
+            _ => self.machine.port_read(&mut self.world, IoPort(port), width),
+        };
         self.settle();
         value
     }
 
+    /// The configuration register that an access to one of the ports from 0xcfc on is for. Clients write addresses of bytes
+    /// and words to 0xcf8 and then use port 0xcfc itself, where hardware would ignore the lowest two bits.
+    fn config_target(&self, port: u16) -> Option<(u8, u8, u8, u16)> {
+        let [offset, location, bus, enable] = self.config_address.to_le_bytes();
+        let offset = u16::from(offset) | port & 3;
+        (enable & 0x80 != 0).then_some((bus, location >> 3, location & 7, offset))
+    }
+
     /// Writes a port.
     pub(crate) fn port_write(&mut self, port: u16, width: Width, value: u32) {
-        self.machine.port_write(&mut self.world, IoPort(port), width, value);
-        if (0xcf8 - 3..=0xcff).contains(&port) {
-            self.update_pam();
+        let [byte, ..] = value.to_le_bytes();
+        match (port, width) {
+            (0x71, Width::Byte) if self.rtc.is_selected() => self.rtc.write(self.world.now, byte),
+            (0xcfc..=0xcff, _) => {
+                if let Some((bus, slot, function, offset)) = self.config_target(port) {
+                    self.machine.config_write(&mut self.world, bus, slot, function, offset, width, value);
+                    self.update_pam();
+                }
+            }
+            _ => {
+                match (port, width) {
+                    (0x70, Width::Byte) => self.rtc.select(byte),
+                    (0xcf8, Width::Dword) => self.config_address = value,
+                    _ => {}
+                }
+                self.machine.port_write(&mut self.world, IoPort(port), width, value);
+            }
         }
         self.settle();
     }
@@ -158,7 +210,28 @@ impl Pc {
 
     /// When something happens by itself; `None` is never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.machine.next_deadline()
+        [self.machine.next_deadline(), self.rtc.deadline(self.world.now)].into_iter().flatten().min()
+    }
+
+    /// Plugs a USB device into a port, 1 is the first, or into a free one.
+    pub(crate) fn usb_plug(&mut self, name: String, device: UsbDevice, port: Option<usize>) -> bool {
+        let free = || (0..USB_PORTS).find(|port| self.usb[*port].is_none());
+        let port = port.map_or_else(free, |port| port.checked_sub(1));
+        let Some(place) = port.filter(|port| self.machine.usb_plug(&mut self.world, *port, Some(device))) else {
+            return false;
+        };
+        self.usb[place] = Some(name);
+        self.settle();
+        true
+    }
+
+    /// Takes out the USB device of this name.
+    pub(crate) fn usb_unplug(&mut self, name: &str) -> bool {
+        let port = self.usb.iter().position(|port| port.as_deref() == Some(name));
+        let Some(port) = port.filter(|port| self.machine.usb_plug(&mut self.world, *port, None)) else { return false };
+        self.usb[port] = None;
+        self.settle();
+        true
     }
 
     /// Lets time pass, never backwards. Whatever is due happens in its time.
@@ -199,7 +272,9 @@ impl Pc {
 
     /// Brings everything to its end that needs no time.
     fn settle(&mut self) {
-        let Self { machine, world, serial_input } = self;
+        let Self { machine, world, rtc, serial_input, .. } = self;
+        rtc.advance(world.now);
+        world.irqs.set_isa(8, rtc.interrupt());
         for _ in 0..POLLS_MAX {
             while let Some((disk, result)) = world.disks.finish() {
                 machine.disk_complete(world, disk, result);
@@ -264,11 +339,13 @@ fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<Drive
     let serial = if drive.serial.is_empty() { format!("QM{:05}", number + 1) } else { drive.serial.clone() };
     let default = if drive.cd { "QEMU DVD-ROM" } else { "QEMU HARDDISK" };
     let model = if drive.model.is_empty() { default } else { &drive.model };
+    let firmware = if drive.firmware.is_empty() { "2.5+" } else { &drive.firmware };
+    let firmware = heapless::String::try_from(firmware).ok().context("a revision has at most 8 letters")?;
     let serial = heapless::String::try_from(serial.as_str()).ok().context("a serial number has at most 20 letters")?;
     let model = heapless::String::try_from(model).ok().context("a model has at most 40 letters")?;
     Ok(match medium {
         Some((id, sectors, read_only)) if !drive.cd => {
-            DriveConfig::Disk(DiskConfig { id, sectors, read_only, serial, model })
+            DriveConfig::Disk(DiskConfig { id, sectors, read_only, serial, model, firmware })
         }
         medium => DriveConfig::Cd(CdConfig { disc: medium.map(|(id, sectors, _)| (id, sectors)), serial, model }),
     })

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use devmodel::ahci::PORTS as SATA_PORTS;
 use devmodel::machine::{BootOrder, VgaModel};
 use devmodel::pci::Location;
 use devmodel::usb::UsbDevice;
@@ -76,6 +77,8 @@ pub(crate) struct Drive {
     pub(crate) serial: String,
     /// Model; empty is QEMU's.
     pub(crate) model: String,
+    /// Revision of a disk's firmware; empty is QEMU's.
+    pub(crate) firmware: String,
 }
 
 /// What a network is connected to.
@@ -131,8 +134,10 @@ pub(crate) struct Plan {
     pub(crate) video_bytes: Option<u32>,
     /// Which graphics card that is.
     pub(crate) video_model: VgaModel,
-    /// What is plugged into the USB controller.
-    pub(crate) usb: Vec<UsbDevice>,
+    /// What is plugged into the USB controller, with its name.
+    pub(crate) usb: Vec<(String, UsbDevice)>,
+    /// The drives behind the AHCI controller.
+    pub(crate) sata: [Option<Drive>; SATA_PORTS],
     /// The IDE drives: index is channel × 2 + unit.
     pub(crate) drives: [Option<Drive>; 4],
     /// The serial ports.
@@ -145,6 +150,10 @@ pub(crate) struct Plan {
     pub(crate) cards: Vec<CardPlan>,
     /// The boot order.
     pub(crate) boot_order: BootOrder,
+    /// The boot order until the first reset.
+    pub(crate) boot_once: Option<BootOrder>,
+    /// Files for firmware.
+    pub(crate) firmware_files: Vec<(&'static str, Vec<u8>)>,
     /// There is power management.
     pub(crate) acpi: bool,
     /// The firmware. `None`: SeaBIOS, if it is installed.

@@ -11,6 +11,8 @@ use devmodel::time::Instant;
 use crate::numbers;
 use crate::pc::Pc;
 
+/// The answer to the first command of clients, which needs no machine.
+pub(crate) const ENDIANNESS: &str = "OK little";
 /// Bytes that one command may read or write.
 const LEN_MAX: u64 = 1 << 30;
 
@@ -108,7 +110,7 @@ impl Session {
                 let [byte, ..] = arguments.number(2)?.to_le_bytes();
                 pc.write(addr, &vec![byte; len]);
             }
-            "endianness" => return Ok("OK little".to_owned()),
+            "endianness" => return Ok(ENDIANNESS.to_owned()),
             "clock_step" => return clock_step(pc, runs, arguments),
             "clock_set" => {
                 let target = arguments.signed(0)?;

@@ -12,10 +12,10 @@ use devmodel::host::ShutdownReason;
 use serde_json::{Value, json};
 
 use crate::character::{self, Event, Output, Peer, Source};
-use crate::monitor::{self, Effect, Monitor, State};
+use crate::monitor::{self, Effect, Monitor, State, path};
 use crate::pc::Pc;
 use crate::plan::{Endpoint, Log, Network, Plan};
-use crate::protocol::Session;
+use crate::protocol::{ENDIANNESS, Session};
 
 /// The program is in its loop, and hears of signals there.
 static IN_LOOP: AtomicBool = AtomicBool::new(false);
@@ -192,6 +192,7 @@ impl Server {
         let runs = self.status == "running";
         let answer = match &mut self.pc {
             Some(pc) => self.session.perform(pc, runs, line),
+            None if line == "endianness" => ENDIANNESS.to_owned(),
             None => "FAIL there is no machine".to_owned(),
         };
         self.obey_guest();
@@ -205,10 +206,11 @@ impl Server {
         for command in monitor.receive(bytes) {
             let state = State { status: self.status, cpus: self.plan.cpus };
             let Some((peer, monitor)) = self.monitors.get_mut(number) else { return };
-            let (answer, effect) = monitor.perform(&command, state);
+            let (answer, effect) = monitor.perform(&command, state, self.pc.as_mut());
             // What happens because of it is told before the answer, except for an end.
             match effect {
                 Effect::Nothing => {}
+                Effect::Unplugged(id) => self.tell("DEVICE_DELETED", Some(json!({"device": id, "path": path(&id)}))),
                 Effect::Quit => {
                     peer.write(answer.as_bytes());
                     self.tell("SHUTDOWN", Some(json!({"guest": false, "reason": "host-qmp-quit"})));

@@ -273,6 +273,7 @@ impl AtaDisk {
         Identity {
             serial: &self.config.serial,
             model: &self.config.model,
+            firmware: &self.config.firmware,
             sectors: self.config.sectors,
             geometry: self.geometry,
             multiple: self.multiple,

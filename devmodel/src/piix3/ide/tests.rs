@@ -22,6 +22,7 @@ fn config(id: DiskId) -> DiskConfig {
         read_only: false,
         serial: String::try_from("QM00001").unwrap(),
         model: String::try_from("TEST DISK").unwrap(),
+        firmware: String::try_from("1.0").unwrap(),
     }
 }
 
