@@ -96,6 +96,7 @@ impl Pc {
             id: DISK,
             sectors: 2048,
             read_only: false,
+            discard: true,
             serial: name("QM00001"),
             model: String::try_from("DISK").unwrap(),
             firmware: String::new(),

@@ -40,6 +40,12 @@ pub trait Card: Debug {
     /// Whether its interrupt pin asks for an interrupt.
     fn interrupt(&self) -> bool;
 
+    /// Whether something came up since the last question that is worth a message; for cards whose configuration space has
+    /// [messages](ConfigSpace::with_messages).
+    fn take_message(&mut self) -> bool {
+        false
+    }
+
     /// When [`Self::expire`] has to be called next; `None` is never.
     fn deadline(&self) -> Option<Instant> {
         None

@@ -147,11 +147,13 @@ impl Cmos {
         self.set(0x5d, b2);
     }
 
-    fn set_boot_order(&mut self, order: &[BootDevice]) {
+    /// Says what to boot from, as a set-up program would.
+    pub fn set_boot_order(&mut self, order: &[BootDevice]) {
         let code = |place: usize| order.get(place).map_or(0, |device| device.code());
         self.set(0x3d, code(0) | (code(1) << 4));
-        // Bit 0 clear: a floppy disk without a boot signature is not booted.
-        self.set(0x38, code(2) << 4);
+        // Bit 0, clear at first: a floppy disk without a boot signature is booted.
+        let flags = self.bytes.get(0x38).copied().unwrap_or(0) & 1;
+        self.set(0x38, code(2) << 4 | flags);
     }
 
     fn set_disks(&mut self, disks: [Option<u64>; 4]) {

@@ -63,6 +63,8 @@ pub(crate) struct FakeHost {
     pub(crate) isa_changes: Vec<(u8, Level)>,
     /// Every change of a PCI pin: slot, pin, level.
     pub(crate) intx_changes: Vec<(u8, u8, Level)>,
+    /// Messages that were sent.
+    pub(crate) messages: Vec<(GuestAddr, u32)>,
     /// Routes of the PCI links.
     pub(crate) links: [Option<IsaIrq>; 4],
     /// The disks.
@@ -117,7 +119,11 @@ impl FakeHost {
                 let (at, len) = (usize::try_from(lba).unwrap() * 512, usize::try_from(sectors).unwrap() * 512);
                 disk.content[at..at + len].copy_from_slice(&disk.buffer[..len]);
             }
-            DiskOp::Flush | DiskOp::Discard { .. } => {}
+            DiskOp::Discard { lba, sectors } => {
+                let (at, len) = (usize::try_from(lba).unwrap() * 512, usize::try_from(sectors).unwrap() * 512);
+                disk.content[at..at + len].fill(0);
+            }
+            DiskOp::Flush => {}
         }
         Ok(())
     }
@@ -205,6 +211,10 @@ impl IrqSink for FakeHost {
 
     fn pci_intx(&mut self, slot: u8, pin: u8, level: Level) {
         self.intx_changes.push((slot, pin, level));
+    }
+
+    fn message(&mut self, addr: GuestAddr, data: u32) {
+        self.messages.push((addr, data));
     }
 
     fn pci_link_route(&mut self, link: u8, irq: Option<IsaIrq>) {

@@ -65,6 +65,8 @@ pub trait IrqSink {
     fn isa_irq(&mut self, irq: IsaIrq, level: Level);
     /// Sets the level of a PCI interrupt pin (0 is INTA#) of a slot on bus 0.
     fn pci_intx(&mut self, slot: u8, pin: u8, level: Level);
+    /// Sends a message-signalled interrupt: `data` is written to `addr`.
+    fn message(&mut self, addr: GuestAddr, data: u32);
     /// Routes PCI link `link` (0 is PIRQA#) to an ISA line; `None` is not routed.
     fn pci_link_route(&mut self, link: u8, irq: Option<IsaIrq>);
 }

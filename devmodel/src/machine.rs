@@ -56,6 +56,8 @@ pub struct DiskConfig {
     pub sectors: u64,
     /// Writes are refused.
     pub read_only: bool,
+    /// The host can discard ranges: the disk has TRIM.
+    pub discard: bool,
     /// Serial number, printable ASCII.
     pub serial: String<20>,
     /// Model, printable ASCII.
@@ -314,6 +316,11 @@ impl Machine {
     /// Gives firmware a file of this name, at most 55 bytes long. Before the first [`Machine::reset`].
     pub fn add_firmware_file(&mut self, name: &str, bytes: Vec<u8>) {
         self.fw_cfg.add_file(name, bytes);
+    }
+
+    /// Changes the boot order that firmware finds in CMOS.
+    pub fn set_boot_order(&mut self, order: &BootOrder) {
+        self.cmos.set_boot_order(&order.0);
     }
 
     /// Puts every device to its state at power on and reports everything there is to report. Also called once at the
@@ -965,6 +972,12 @@ impl Machine {
     /// the line was seen low, so that it has an edge of its own.
     fn report_lines<H: Host>(&mut self, host: &mut H) {
         for slot in &mut self.cards {
+            if let Some(card) = &mut slot.card
+                && card.take_message()
+                && let Some((addr, data)) = card.config().message()
+            {
+                host.message(GuestAddr(addr), data);
+            }
             let asks = slot.asks_for_interrupt();
             if asks != slot.reported_pin {
                 slot.reported_pin = asks;
@@ -997,7 +1010,8 @@ impl Slot {
     }
 
     fn asks_for_interrupt(&self) -> bool {
-        self.card.as_ref().is_some_and(|card| card.interrupt() && !card.config().interrupt_disabled())
+        let sends_to_pin = |config: &ConfigSpace| !config.interrupt_disabled() && config.message().is_none();
+        self.card.as_ref().is_some_and(|card| card.interrupt() && sends_to_pin(card.config()))
     }
 }
 

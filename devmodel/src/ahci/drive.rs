@@ -4,7 +4,8 @@ use super::fis::{Registers, TaskFile};
 use crate::ata::command::{Command, Depth, Transport};
 use crate::ata::geometry::Geometry;
 use crate::ata::identify::{self, Identity, MOST_MULTIPLE, TransferMode};
-use crate::ata::packet::{PACKET_LEN, Sense, State, Step, UNRECOVERED_READ};
+use crate::ata::packet::{BLOCK, PACKET_LEN, Sense, State, Step, UNRECOVERED_READ};
+use crate::ata::trim::MOST_BLOCKS;
 use crate::host::DiskId;
 use crate::machine::{CdConfig, DiskConfig, DriveConfig};
 
@@ -26,6 +27,10 @@ const WRITE_QUEUED: u8 = 0x61;
 const READ_LOG: u8 = 0x2f;
 /// Device register of a queued write: the data is durable when it is done.
 const FORCE_UNIT_ACCESS: u8 = 1 << 7;
+/// Bytes of a disk's sector.
+const SECTOR: u32 = 512;
+/// Features of DATA SET MANAGEMENT: TRIM.
+const TRIM: u16 = 1 << 0;
 /// Queued commands, less one.
 const QUEUE_DEPTH: u16 = 31;
 
@@ -69,12 +74,14 @@ pub(super) enum Task {
     Done,
     /// It has failed, with this error register.
     Fail(u8),
-    /// These bytes go to memory, as PIO or not.
-    Give { data: Data, by_pio: bool },
+    /// These bytes go to memory. They are announced by PIO setups, each for so many bytes.
+    Give { data: Data, by_pio: Option<u32> },
     /// Sectors of the host's disk move.
     Move(Move),
     /// Everything is made durable.
     Flush,
+    /// So many blocks of ranges are read from memory, and discarded.
+    Trim { blocks: u32, sectors: u64 },
 }
 
 /// Sectors that move.
@@ -87,8 +94,8 @@ pub(super) struct Move {
     pub(super) durable: bool,
     /// The queue's tag.
     pub(super) tag: Option<u8>,
-    /// Data of a drive is announced by a PIO setup.
-    pub(super) by_pio: bool,
+    /// Data is announced by PIO setups, each for so many bytes.
+    pub(super) by_pio: Option<u32>,
 }
 
 impl Drive {
@@ -194,7 +201,7 @@ impl Disk {
                 Task::Fail(ERROR_ABORTED)
             }
             Command::Read { depth, transport } => {
-                let by_pio = matches!(transport, Transport::Pio | Transport::PioMultiple);
+                let by_pio = self.pio_block(transport);
                 match self.extent(registers.address(depth), registers.sectors(depth)) {
                     None => Task::Fail(ERROR_ID_NOT_FOUND),
                     Some(_) if transport == Transport::Verify => Task::Done,
@@ -204,12 +211,13 @@ impl Disk {
                 }
             }
             Command::Write { .. } if self.config.read_only => Task::Fail(ERROR_ABORTED),
-            Command::Write { depth, force_unit_access, .. } => {
+            Command::Write { depth, transport, force_unit_access } => {
                 match self.extent(registers.address(depth), registers.sectors(depth)) {
                     None => Task::Fail(ERROR_ID_NOT_FOUND),
                     Some((lba, sectors)) => {
                         let durable = force_unit_access || !self.write_cache;
-                        Task::Move(Move { to_disk: true, lba, sectors, durable, tag: None, by_pio: false })
+                        let by_pio = self.pio_block(transport);
+                        Task::Move(Move { to_disk: true, lba, sectors, durable, tag: None, by_pio })
                     }
                 }
             }
@@ -243,7 +251,15 @@ impl Disk {
                 Task::Done
             }
             Command::FlushCache => Task::Flush,
-            Command::IdentifyDevice => give(&self.identify(), true),
+            Command::DataSetManagement => {
+                let blocks = registers.sectors(Depth::Extended);
+                if self.can_trim() && registers.features & TRIM != 0 && blocks <= MOST_BLOCKS {
+                    Task::Trim { blocks, sectors: self.config.sectors }
+                } else {
+                    Task::Fail(ERROR_ABORTED)
+                }
+            }
+            Command::IdentifyDevice => give(&self.identify()),
             Command::SetFeatures => self.set_features(registers),
             Command::ExecuteDeviceDiagnostic => {
                 answer.error = 1;
@@ -254,6 +270,19 @@ impl Disk {
             | Command::IdentifyPacketDevice
             | Command::Unknown => Task::Fail(ERROR_ABORTED),
         }
+    }
+
+    /// Bytes that one PIO setup announces.
+    fn pio_block(&self, transport: Transport) -> Option<u32> {
+        match transport {
+            Transport::Pio => Some(SECTOR),
+            Transport::PioMultiple => Some(SECTOR.saturating_mul(self.multiple.into())),
+            Transport::Dma | Transport::Verify => None,
+        }
+    }
+
+    const fn can_trim(&self) -> bool {
+        self.config.discard && !self.config.read_only
     }
 
     /// The sectors, if they are there.
@@ -275,7 +304,7 @@ impl Disk {
             None => Task::Fail(ERROR_ID_NOT_FOUND),
             Some((lba, sectors)) => {
                 let durable = to_disk && (registers.device & FORCE_UNIT_ACCESS != 0 || !self.write_cache);
-                Task::Move(Move { to_disk, lba, sectors, durable, tag, by_pio: false })
+                Task::Move(Move { to_disk, lba, sectors, durable, tag, by_pio: None })
             }
         }
     }
@@ -298,7 +327,7 @@ impl Disk {
                 }
             }
         }
-        give(&identify::with_checksum(page), true)
+        give(&identify::with_checksum(page))
     }
 
     fn identify(&self) -> identify::Sector {
@@ -307,6 +336,7 @@ impl Disk {
             model: &self.config.model,
             firmware: &self.config.firmware,
             sectors: self.config.sectors,
+            trim: self.can_trim(),
             geometry: Geometry::of_disk(self.config.sectors),
             multiple: self.multiple,
             mode: self.mode,
@@ -345,10 +375,10 @@ impl Disk {
         }
         answer.lba = registers.lba;
         match feature {
-            0xd0 => give(&identify::smart_data(), true),
-            0xd1 => give(&identify::smart_thresholds(), true),
+            0xd0 => give(&identify::smart_data()),
+            0xd1 => give(&identify::smart_thresholds()),
             0xd5 => match identify::smart_log(low) {
-                Some(data) if registers.count == 1 => give(&data, true),
+                Some(data) if registers.count == 1 => give(&data),
                 _ => Task::Fail(ERROR_ABORTED),
             },
             0xd8 | 0xd9 => {
@@ -367,7 +397,7 @@ impl Cd {
             Command::Packet => {
                 // The interrupt reason: a status, to the host.
                 answer.count = 3;
-                let by_pio = registers.features & 1 == 0;
+                let by_pio = (registers.features & 1 == 0).then(|| packet_block(registers.lba));
                 match self.state.perform(packet) {
                     Step::Done => Task::Done,
                     Step::Fail(sense) => Task::Fail(self.fail(sense)),
@@ -384,7 +414,7 @@ impl Cd {
             }
             Command::IdentifyPacketDevice => {
                 let data = identify::packet_device(&self.config, self.mode, 0, true);
-                give(&identify::behind_sata(data, None), true)
+                give(&identify::behind_sata(data, None))
             }
             Command::SetFeatures => match (registers.features & 0xff, registers.count.to_le_bytes()) {
                 (0x03, [argument, _]) if self.mode.select(argument) => Task::Done,
@@ -413,6 +443,14 @@ impl Cd {
     }
 }
 
-fn give(data: &[u8], by_pio: bool) -> Task {
-    Data::from_slice(data).map_or(Task::Fail(ERROR_ABORTED), |data| Task::Give { data, by_pio })
+/// Bytes of a CD drive's blocks of data by PIO, which the driver limits: a whole number of words, at most a sector.
+fn packet_block(lba: u64) -> u32 {
+    let limit = u32::try_from(lba >> 8 & 0xfffe).unwrap_or(0);
+    if limit == 0 { BLOCK } else { limit.min(BLOCK) }
+}
+
+/// A sector of the drive itself.
+fn give(data: &[u8]) -> Task {
+    let task = |data| Task::Give { data, by_pio: Some(SECTOR) };
+    Data::from_slice(data).map_or(Task::Fail(ERROR_ABORTED), task)
 }

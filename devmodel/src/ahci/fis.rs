@@ -69,11 +69,11 @@ impl Registers {
         }
     }
 
-    /// Sectors.
+    /// Sectors. As QEMU's drives, a command with a short address takes a count of 16 bits too: the field is there.
     pub(super) fn sectors(&self, depth: Depth) -> u32 {
         match (depth, self.count) {
-            (Depth::Short, count) if count & 0xff == 0 => 256,
-            (Depth::Short, count) => (count & 0xff).into(),
+            (Depth::Short, 0) => 256,
+            (Depth::Short, count) => count.into(),
             (Depth::Extended, 0) => 0x1_0000,
             (Depth::Extended, count) => count.into(),
         }
@@ -96,9 +96,10 @@ impl TaskFile {
         self.layout(0x34, if interrupts { 1 << 6 } else { 0 })
     }
 
-    /// PIO setup FIS: `len` bytes come, and the status behind them.
-    pub(super) fn pio_setup(&self, status_before: u8, len: u16) -> [u8; 20] {
-        let mut bytes = Self { status: status_before, ..*self }.layout(0x5f, 1 << 6 | 1 << 5);
+    /// PIO setup FIS: `len` bytes come, from the drive or to it, and the status behind them.
+    pub(super) fn pio_setup(&self, status_before: u8, to_drive: bool, len: u16) -> [u8; 20] {
+        let direction = if to_drive { 0 } else { 1 << 5 };
+        let mut bytes = Self { status: status_before, ..*self }.layout(0x5f, 1 << 6 | direction);
         bytes[15] = self.status;
         let [low, high] = len.to_le_bytes();
         (bytes[16], bytes[17]) = (low, high);

@@ -13,8 +13,8 @@
 //!
 //! Source: Serial ATA AHCI 1.3.1, sections 3 (registers), 4 (structures), 5 (operation); Intel ICH9 data sheet, chapter 15
 //! (configuration space); Serial ATA 2.6, section 10 (FIS), 13.6 (NCQ).
-//! Not modelled: interrupts by message, command completion coalescing, enclosures, port multipliers, power management of
-//! links (taken, and links stay up), hot plug, cylinders, TRIM, data for CD drives.
+//! Not modelled: several messages, command completion coalescing, enclosures, port multipliers, power management of
+//! links (taken, and links stay up), hot plug, cylinders, data for CD drives.
 //! Quirk: registers are double words; narrower writes are dropped.
 //! Invariant: a command is done or refused by what its structures say at the time when its turn comes, and they are read
 //! once. Regions of memory are followed for as many bytes as the command moves.
@@ -40,6 +40,8 @@ pub const PORTS: usize = 6;
 /// Commands that a port knows of at a time.
 const SLOTS: u32 = 32;
 
+/// Where the capability of messages is.
+const MESSAGES: u8 = 0x80;
 /// Base address of the ports that reach the registers, by an index and data.
 const INDEX_REGION: usize = 4;
 /// Base address of the registers.
@@ -70,6 +72,8 @@ pub struct Ahci {
     /// IS: a bit for each port.
     pending: u32,
     index: u32,
+    /// A port has asked for an interrupt since the last message.
+    has_news: bool,
 }
 
 impl Ahci {
@@ -89,9 +93,10 @@ impl Ahci {
         .with_region(REGISTERS_REGION, Region::Memory { size: 4096, prefetchable: false })
         // There is a list of capabilities, and this one in it: SATA 1.0, index and data are in BAR4.
         .with_registers(0x06, &[0x90, 0x02], &[0, 0])
-        .with_registers(0x34, &[0xa8], &[0])
-        // MAP: the ports are AHCI's.
-        .with_registers(0x90, &[0x40], &[0])
+        .with_registers(0x34, &[MESSAGES], &[0])
+        // MAP: the ports are AHCI's. PCS: each of them can be switched on.
+        .with_registers(0x90, &[0x40, 0, 0], &[0, 0, 0x3f])
+        .with_messages(MESSAGES, 0xa8)
         .with_registers(0xa8, &[0x12, 0x00, 0x10, 0x00, 0x48, 0, 0, 0], &[0; 8]);
         let mut ahci = Self {
             config,
@@ -99,13 +104,14 @@ impl Ahci {
             global: GLOBAL_AHCI,
             pending: 0,
             index: 0,
+            has_news: false,
         };
         ahci.reset_controller();
         ahci
     }
 
     fn reset_controller(&mut self) {
-        (self.global, self.pending, self.index) = (GLOBAL_AHCI, 0, 0);
+        (self.global, self.pending, self.index, self.has_news) = (GLOBAL_AHCI, 0, 0, false);
         for port in &mut self.ports {
             port.reset();
         }
@@ -128,7 +134,10 @@ impl Ahci {
     fn write_register(&mut self, host: &mut dyn Host, at: u32, value: u32) {
         match at {
             0x04 if value & GLOBAL_RESET != 0 => self.reset_controller(),
-            0x04 => self.global = value & GLOBAL_INTERRUPTS | GLOBAL_AHCI,
+            0x04 => {
+                self.has_news |= value & !self.global & GLOBAL_INTERRUPTS != 0 && self.pending != 0;
+                self.global = value & GLOBAL_INTERRUPTS | GLOBAL_AHCI;
+            }
             0x08 => self.pending &= !value,
             _ => {
                 let masters_bus = self.config.masters_bus();
@@ -150,9 +159,11 @@ impl Ahci {
 
     /// Ports that ask for an interrupt are seen in IS.
     fn gather(&mut self) {
+        let before = self.pending;
         for (port, bit) in self.ports.iter().zip(0_u32..) {
             self.pending |= u32::from(port.interrupt()) << bit;
         }
+        self.has_news |= self.pending & !before != 0;
     }
 }
 
@@ -209,6 +220,10 @@ impl Card for Ahci {
 
     fn interrupt(&self) -> bool {
         self.global & GLOBAL_INTERRUPTS != 0 && self.pending != 0
+    }
+
+    fn take_message(&mut self) -> bool {
+        core::mem::take(&mut self.has_news) && self.global & GLOBAL_INTERRUPTS != 0
     }
 
     fn disk_complete(&mut self, host: &mut dyn Host, disk: DiskId, result: Result<(), DiskError>) {

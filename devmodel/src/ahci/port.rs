@@ -8,6 +8,7 @@ use super::fis::{self, Registers, Sent, TaskFile};
 use super::prdt::Prdt;
 use crate::ata::operation::Operation;
 use crate::ata::packet::PACKET_LEN;
+use crate::ata::trim::Trim;
 use crate::host::{DiskError, DiskId, DiskOp, GuestAddr, Host, Unmapped};
 
 const SECTOR: usize = 512;
@@ -42,6 +43,8 @@ const ERROR_EXCHANGED: u32 = 1 << 26;
 const STATUS_PRESENT: u32 = 0x113;
 /// PxTFD where there is no drive, or it has said nothing yet.
 const NOTHING: u32 = 0x7f;
+/// PACKET.
+const PACKET: u8 = 0xa0;
 /// Device control: SRST.
 const CONTROL_RESET: u8 = 1 << 2;
 /// Where a command table has the packet, and its regions.
@@ -65,6 +68,8 @@ enum Step {
     /// So many sectors of the rest of this.
     Move(Move, u32),
     Flush(Option<u8>),
+    /// The ranges that are left.
+    Trim(Trim),
 }
 
 /// A port.
@@ -343,8 +348,12 @@ impl Port {
             TaskFile { status: GOOD, error: 0, lba: registers.lba, count: registers.count, device: registers.device };
         let task = drive.perform(registers, packet, &mut answer);
         self.active = Some(Active { slot, header, answer, prdt, step: Step::Flush(None) });
+        if registers.command == PACKET {
+            let len = u32::try_from(PACKET_LEN).unwrap_or(0);
+            self.announce(host, Some(len), true, len);
+        }
         match task {
-            Task::Done => self.finish(host, None),
+            Task::Done => self.finish(host),
             Task::Fail(error) => {
                 let is_queued = matches!(registers.command, 0x60 | 0x61);
                 let tag = u8::try_from(registers.count >> 3 & 0x1f).unwrap_or(0);
@@ -352,6 +361,7 @@ impl Port {
             }
             Task::Give { data, by_pio } => self.give(host, &data, by_pio),
             Task::Flush => self.flush(host, None),
+            Task::Trim { blocks, sectors } => self.begin_trim(host, blocks, sectors),
             Task::Move(movement) => {
                 if movement.tag.is_some() {
                     // It is taken: the slot is free, and its bit of the queue stays until it is done.
@@ -363,7 +373,7 @@ impl Port {
     }
 
     /// Bytes of the drive itself go to memory.
-    fn give(&mut self, host: &mut dyn Host, data: &[u8], by_pio: bool) {
+    fn give(&mut self, host: &mut dyn Host, data: &[u8], by_pio: Option<u32>) {
         let Some(active) = &mut self.active else { return };
         let copied = active.prdt.copy(host, data.len(), |host, addr, done, len| {
             host.write(addr, data.get(done..done.saturating_add(len)).unwrap_or(&[]))
@@ -373,8 +383,8 @@ impl Port {
             Ok(_) => {}
             Err(Unmapped) => return self.bus_error(host),
         }
-        let len = u16::try_from(data.len()).unwrap_or(u16::MAX);
-        self.finish(host, by_pio.then_some(len));
+        self.announce(host, by_pio, false, u32::try_from(data.len()).unwrap_or(u32::MAX));
+        self.finish(host);
     }
 
     /// Goes on with as many sectors as fit the transfer buffer.
@@ -406,6 +416,36 @@ impl Port {
         self.start(host, id, op);
     }
 
+    /// Reads the ranges that are to be discarded.
+    fn begin_trim(&mut self, host: &mut dyn Host, blocks: u32, sectors: u64) {
+        let (Some(active), Some(id)) = (&mut self.active, self.drive.as_ref().and_then(Drive::id)) else { return };
+        let len = bytes(blocks);
+        let copied =
+            active.prdt.copy(host, len, |host, addr, done, piece| host.disk_buffer_from_guest(id, done, addr, piece));
+        match copied {
+            Ok(copied) if copied < len => {
+                self.events |= event::OVERFLOW;
+                self.fail(host, ERROR_ABORTED, None);
+            }
+            Ok(_) => match Trim::new(host, id, blocks, sectors) {
+                Some(trim) => self.trim(host, trim),
+                None => self.fail(host, ERROR_ABORTED, None),
+            },
+            Err(Unmapped) => self.bus_error(host),
+        }
+    }
+
+    /// Discards the next range.
+    fn trim(&mut self, host: &mut dyn Host, mut trim: Trim) {
+        let (Some(active), Some(id)) = (&mut self.active, self.drive.as_ref().and_then(Drive::id)) else { return };
+        if let Some(op) = trim.next(host, id) {
+            active.step = Step::Trim(trim);
+            self.start(host, id, op);
+        } else {
+            self.finish(host);
+        }
+    }
+
     fn flush(&mut self, host: &mut dyn Host, tag: Option<u8>) {
         let (Some(active), Some(id)) = (&mut self.active, self.drive.as_ref().and_then(Drive::id)) else { return };
         active.step = Step::Flush(tag);
@@ -424,7 +464,9 @@ impl Port {
         if let (Operation::Running, Some(active)) = (operation, &mut self.active) {
             match (active.step, result) {
                 (Step::Flush(tag), Err(DiskError)) => self.fail(host, ERROR_ABORTED, tag),
-                (Step::Flush(tag), Ok(())) => self.end(host, tag, None),
+                (Step::Flush(tag), Ok(())) => self.end(host, tag),
+                (Step::Trim(_), Err(DiskError)) => self.fail(host, ERROR_ABORTED, None),
+                (Step::Trim(trim), Ok(())) => self.trim(host, trim),
                 (Step::Move(movement, _), Err(DiskError)) => {
                     active.answer.lba = movement.lba;
                     let error = self.drive.as_mut().map_or(0, |drive| drive.transfer_failed(movement.to_disk));
@@ -447,7 +489,7 @@ impl Port {
                 Ok(copied) if copied < len => {
                     // The driver wanted no more.
                     self.events |= event::OVERFLOW;
-                    return self.end(host, movement.tag, None);
+                    return self.end(host, movement.tag);
                 }
                 Ok(_) => {}
                 Err(Unmapped) => return self.bus_error(host),
@@ -463,31 +505,45 @@ impl Port {
         } else if movement.durable {
             self.flush(host, movement.tag);
         } else {
-            let len = u16::try_from(bytes(sectors)).unwrap_or(u16::MAX);
-            self.end(host, movement.tag, movement.by_pio.then_some(len));
+            let len = u32::try_from(bytes(sectors)).unwrap_or(u32::MAX);
+            self.announce(host, movement.by_pio, movement.to_disk, len);
+            self.end(host, movement.tag);
         }
     }
 
-    fn end(&mut self, host: &mut dyn Host, tag: Option<u8>, by_pio: Option<u16>) {
+    fn end(&mut self, host: &mut dyn Host, tag: Option<u8>) {
         match tag {
-            None => self.finish(host, by_pio),
+            None => self.finish(host),
             Some(tag) => self.finish_queued(host, tag),
         }
     }
 
+    /// The PIO setup of the last of so many bytes of data is what is left in memory.
+    fn announce(&mut self, host: &mut dyn Host, by_pio: Option<u32>, to_drive: bool, len: u32) {
+        let (Some(block), Some(active)) = (by_pio, &self.active) else { return };
+        let last = match len.checked_rem(block).unwrap_or(0) {
+            0 => block.min(len),
+            rest => rest,
+        };
+        let last = u16::try_from(last).unwrap_or(u16::MAX);
+        let setup = active.answer.pio_setup(GOOD | STATUS_DATA_REQUEST, to_drive, last);
+        // A drive that wants data asks for the first of it without an interrupt.
+        let interrupts = !to_drive || active.prdt.moved > block;
+        self.put(host, fis::PIO_SETUP_AT, &setup);
+        if interrupts {
+            self.events |= event::PIO_SETUP;
+        }
+    }
+
     /// A command is done.
-    fn finish(&mut self, host: &mut dyn Host, by_pio: Option<u16>) {
+    fn finish(&mut self, host: &mut dyn Host) {
         let Some(active) = self.active.take() else { return };
         self.tell_moved(host, &active);
         self.set_task_file(&active.answer);
-        if let Some(len) = by_pio {
-            let setup = active.answer.pio_setup(GOOD | STATUS_DATA_REQUEST, len);
-            self.put(host, fis::PIO_SETUP_AT, &setup);
-            self.events |= event::PIO_SETUP;
-        } else {
-            self.put(host, fis::REGISTERS_AT, &active.answer.registers(true));
-            self.events |= event::REGISTERS;
-        }
+        // Behind the last data of a drive real ones say nothing more, but drivers wait for one or the other, and QEMU's for
+        // both.
+        self.put(host, fis::REGISTERS_AT, &active.answer.registers(true));
+        self.events |= event::REGISTERS;
         self.issued &= !(1 << active.slot);
     }
 

@@ -25,6 +25,7 @@ fn drives() -> [Option<DriveConfig>; PORTS] {
         id: DISK,
         sectors: 4096,
         read_only: false,
+        discard: true,
         serial: heapless::String::try_from("SATA0001").unwrap(),
         model: heapless::String::try_from("A SATA DISK").unwrap(),
         firmware: heapless::String::try_from("1.0").unwrap(),
@@ -165,7 +166,8 @@ fn it_says_what_it_has() {
     assert_eq!(pc.memory(RECEIVE + 0x40, 1), [0x34], "they have said so");
     pc.ahci.write(&mut pc.host, INDEX_REGION, 0x10, Width::Dword, 0x124);
     assert_eq!(pc.ahci.read(&mut pc.host, INDEX_REGION, 0x14, Width::Dword), 0x101, "by index too");
-    assert_eq!(pc.ahci.config().byte(pc.ahci.config().byte(0x34).into()), 0x12, "a SATA capability");
+    let capability = |at: usize| (pc.ahci.config().byte(at), usize::from(pc.ahci.config().byte(at + 1)));
+    assert_eq!((capability(0x80), capability(0xa8)), ((0x05, 0xa8), (0x12, 0)), "messages, and SATA");
     pc.write(0x04, 1);
     assert_eq!((pc.read(0x04), pc.read(0x118) & 0x11), (0x8000_0000, 0), "reset");
 }
@@ -182,7 +184,7 @@ fn a_disk_identifies_itself() {
     let setup = pc.memory(RECEIVE + 0x20, 18);
     assert_eq!((setup[0], setup[15], setup[17]), (0x5f, 0x50, 2));
     assert!(pc.ahci.interrupt());
-    assert_eq!(pc.events(0) & 3, 2, "a PIO setup");
+    assert_eq!(pc.events(0) & 3, 3, "a PIO setup, and registers");
     assert_eq!(pc.read(0x138), 0);
 }
 
@@ -288,9 +290,7 @@ fn errors_are_in_the_task_file() {
 #[test]
 fn a_cd_drive_takes_packets() {
     let mut pc = Pc::new();
-    assert_eq!(pc.packet(&[0], 16), 0x6051, "unit attention");
-    pc.write(0x198, 0x16);
-    pc.write(0x198, 0x17);
+    assert_eq!(pc.packet(&[0], 16), 0x50);
     assert_eq!(pc.packet(&[0x25], 8), 0x50);
     assert_eq!(pc.memory(DATA, 8), [0, 0, 0, 99, 0, 0, 8, 0]);
     assert_eq!(pc.packet(&[0x28, 0, 0, 0, 0, 3, 0, 0, 40], 40 * 2048), 0x50);
@@ -432,4 +432,35 @@ fn every_register_takes_every_value_and_any_list_comes_to_an_end() {
     pc.write(0x04, 0x8000_0002);
     pc.start(0);
     assert_eq!(pc.command(0, fis(0x25, 0, 0, 1), &[(DATA, 512)]), 0x50);
+}
+
+#[test]
+fn trim_discards_its_ranges() {
+    let mut pc = Pc::new();
+    let range = |lba: u64, count: u64| (count << 48 | lba).to_le_bytes();
+    pc.put(DATA, &[range(5, 2), range(9, 1)].concat());
+    pc.put(DATA + 16, &[0; 496]);
+    assert_eq!(pc.command(0, fis(0x06, 1, 0, 1), &[(DATA, 512)]), 0x50);
+    let content = pc.host.disks[&DISK.0].content[4 * 512..10 * 512].to_vec();
+    assert_eq!(content, [pattern(4, 1), vec![0; 1024], pattern(7, 2), vec![0; 512]].concat());
+    pc.put(DATA, &range(4095, 2));
+    assert_eq!(pc.command(0, fis(0x06, 1, 0, 1), &[(DATA, 512)]), 0x0451, "beyond the end");
+}
+
+/// PCI 3.0, 6.8.1; AHCI 10.7.2.1: a message is sent when a bit of IS comes up, whatever else is still set.
+#[test]
+fn a_message_is_sent_for_each_interrupt() {
+    let mut pc = Pc::new();
+    for (offset, value) in [(0x84, 0xfee0_1000), (0x88, 0), (0x8c, 0x4031), (0x80, 1 << 16)] {
+        pc.ahci.config_mut().write(offset, Width::Dword, value);
+    }
+    assert_eq!(pc.ahci.config().message(), Some((0xfee0_1000, 0x4031)));
+    let _ = pc.ahci.take_message();
+    pc.command(0, fis(0xec, 0, 0, 0), &[(DATA, 512)]);
+    assert!(pc.ahci.take_message() && !pc.ahci.take_message());
+    // The driver clears IS before the port's own bits: that is another one.
+    pc.write(0x08, 1);
+    assert!(pc.ahci.take_message());
+    pc.events(0);
+    assert!(!pc.ahci.take_message());
 }

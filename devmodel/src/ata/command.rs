@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Idle,
     CheckPowerMode,
     FlushCache,
+    /// With TRIM, the only thing that it can do.
+    DataSetManagement,
     IdentifyDevice,
     SetFeatures,
     /// A disk aborts this one and the next, by which drivers find out that it is no CD drive.
@@ -102,6 +104,7 @@ impl Command {
             0xe1 | 0xe3 | 0x95 | 0x97 => Self::Idle,
             0xe5 | 0x98 => Self::CheckPowerMode,
             0xe7 | 0xea => Self::FlushCache,
+            0x06 => Self::DataSetManagement,
             0xec => Self::IdentifyDevice,
             0xef => Self::SetFeatures,
             0xa0 => Self::Packet,

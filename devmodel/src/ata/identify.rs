@@ -3,6 +3,7 @@
 //! Source: ATA/ATAPI-6, sections 8.15 (IDENTIFY DEVICE) and 8.41 (SMART), and IDENTIFY PACKET DEVICE; ATA-3 for the SMART attribute tables.
 
 use super::geometry::Geometry;
+use super::trim::MOST_BLOCKS;
 use crate::machine::CdConfig;
 
 /// One sector of data.
@@ -30,6 +31,8 @@ pub(crate) struct Identity<'a> {
     pub(crate) model: &'a str,
     pub(crate) firmware: &'a str,
     pub(crate) sectors: u64,
+    /// DATA SET MANAGEMENT is there.
+    pub(crate) trim: bool,
     pub(crate) geometry: Geometry,
     pub(crate) multiple: u8,
     pub(crate) mode: TransferMode,
@@ -51,6 +54,9 @@ impl Identity<'_> {
         words.set(0, 0x0040);
         words.set(1, default.cylinders);
         words.set(3, default.heads.into());
+        // Bytes of a track and of a sector, from the days of drives that software formatted.
+        words.set(4, u16::from(default.sectors).saturating_mul(512));
+        words.set(5, 512);
         words.set(6, default.sectors.into());
         words.set(47, 0x8000 | u16::from(MOST_MULTIPLE));
         // 32-bit data port, from the days before this word was retired.
@@ -81,6 +87,10 @@ impl Identity<'_> {
         let [low, high] = [self.sectors & 0xffff_ffff, self.sectors >> 32 & 0xffff];
         words.double(100, u32::try_from(low).unwrap_or(0));
         words.double(102, u32::try_from(high).unwrap_or(0));
+        if self.trim {
+            words.set(105, u16::try_from(MOST_BLOCKS).unwrap_or(1));
+            words.set(169, 1);
+        }
         with_checksum(words.0)
     }
 }
@@ -287,6 +297,7 @@ mod tests {
             model: "A DISK",
             firmware: "1.0",
             sectors: 0x1_2345_6789,
+            trim: true,
             geometry: Geometry::of_disk(0x1_2345_6789),
             multiple: 8,
             mode: TransferMode::Multiword(2),

@@ -10,6 +10,7 @@ fn disk(id: u8, sectors: u64) -> DriveConfig {
         id: DiskId(id),
         sectors,
         read_only: false,
+        discard: true,
         serial: String::try_from("QM00001").unwrap(),
         model: String::try_from("TEST DISK").unwrap(),
         firmware: String::try_from("1.0").unwrap(),

@@ -103,6 +103,8 @@ pub struct ConfigSpace {
     writable: [u8; 256],
     write_one_to_clear: [u8; 256],
     regions: [Option<Region>; REGIONS],
+    /// Where the capability of messages is.
+    messages: Option<u8>,
     // Guest-visible state.
     bytes: [u8; 256],
 }
@@ -112,6 +114,7 @@ impl ConfigSpace {
     #[must_use]
     pub fn new(identity: Identity) -> Self {
         let mut space = Self {
+            messages: None,
             initial: [0; 256],
             writable: [0; 256],
             write_one_to_clear: [0; 256],
@@ -210,6 +213,26 @@ impl ConfigSpace {
     #[must_use]
     pub fn masters_bus(&self) -> bool {
         self.word(COMMAND) & COMMAND_MASTER != 0
+    }
+
+    /// Adds the capability of message-signalled interrupts: one message, a 64-bit address. The next capability is at `next`,
+    /// 0 is none. The list of capabilities itself is the caller's (PCI 3.0, 6.8.1).
+    #[must_use]
+    pub fn with_messages(mut self, offset: u8, next: u8) -> Self {
+        self.messages = Some(offset);
+        let initial = [0x05, next, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let writable = [0, 0, 0x01, 0, 0xfc, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+        self.with_registers(offset, &initial, &writable)
+    }
+
+    /// Address and data of the message that stands for the interrupt pin, when software has asked for messages.
+    #[must_use]
+    pub fn message(&self) -> Option<(u64, u32)> {
+        let at = self.messages?;
+        let word = |offset: u8| u64::from(self.word(usize::from(at.wrapping_add(offset))));
+        let addr = word(4) | word(6) << 16 | word(8) << 32 | word(10) << 48;
+        let is_enabled = word(2) & 1 != 0;
+        is_enabled.then(|| (addr, u32::try_from(word(12)).unwrap_or(0)))
     }
 
     /// Whether software has switched the interrupt pin off (PCI 3.0, 6.2.2).

@@ -76,7 +76,8 @@ pub struct Rtl8139 {
     receive_next: u16,
     timer_start: Instant,
     timer_interrupt: u32,
-    timer_fired: bool,
+    /// When it was last looked at.
+    timer_seen: Instant,
     basic_mode: u16,
     advertised: u16,
     /// Registers that are storage only, at their offsets.
@@ -156,7 +157,7 @@ impl Rtl8139 {
             receive_next: 0,
             timer_start: Instant(0),
             timer_interrupt: 0,
-            timer_fired: false,
+            timer_seen: Instant(0),
             basic_mode: 0,
             advertised: 0,
             storage: [0; 256],
@@ -183,7 +184,7 @@ impl Rtl8139 {
         (self.transmit_rings, self.receive_ring) = ([0; 2], 0);
         self.cplus = 0;
         self.tally = Tally::default();
-        (self.timer_start, self.timer_interrupt, self.timer_fired) = (Instant(0), 0, false);
+        (self.timer_start, self.timer_interrupt, self.timer_seen) = (Instant(0), 0, Instant(0));
         self.software_reset();
     }
 
@@ -277,7 +278,7 @@ impl Rtl8139 {
 
     /// Ticks of the timer since it was set to zero.
     fn timer(&self, now: Instant) -> u32 {
-        low(now.since(self.timer_start).saturating_mul(33) / TIMER_33_TICKS)
+        low(self.ticks(now))
     }
 
     /// TSAD: for each buffer, whether it was sent.
@@ -324,9 +325,9 @@ impl Rtl8139 {
                 (self.ring_write, self.ring_read) = (self.in_ring(self.ring_write), self.in_ring(self.ring_read));
                 self.receive(host);
             }
-            (0x48, Width::Dword) => (self.timer_start, self.timer_fired) = (host.now(), false),
+            (0x48, Width::Dword) => self.timer_start = host.now(),
             (0x4c, Width::Dword) => self.missed = 0,
-            (0x54, Width::Dword) => (self.timer_interrupt, self.timer_fired) = (value, false),
+            (0x54, Width::Dword) => self.timer_interrupt = value,
             (0x62, Width::Word) => self.write_basic_mode(low16(value)),
             (0x66, Width::Word) => self.advertised = low16(value),
             (0xe0, Width::Word) => {
@@ -434,10 +435,26 @@ impl Rtl8139 {
         }
     }
 
-    fn deadline_of_timer(&self) -> Option<Instant> {
-        let is_armed = self.timer_interrupt != 0 && !self.timer_fired && self.mask.contains(Interrupt::TIME_OUT);
-        let nanoseconds = u64::from(self.timer_interrupt).saturating_mul(TIMER_33_TICKS).div_ceil(33);
-        is_armed.then(|| self.timer_start.after(nanoseconds))
+    /// Ticks since the timer was set to zero, of which its register shows the lower half.
+    fn ticks(&self, now: Instant) -> u64 {
+        now.since(self.timer_start).saturating_mul(33) / TIMER_33_TICKS
+    }
+
+    /// When the timer next gets to where it interrupts, which it does each time that it goes round.
+    fn timer_end(&self) -> Option<Instant> {
+        let seen = self.ticks(self.timer_seen);
+        let round = seen & !u64::from(u32::MAX) | u64::from(self.timer_interrupt);
+        let end = if round > seen { round } else { round.saturating_add(1 << 32) };
+        let nanoseconds = end.saturating_mul(TIMER_33_TICKS).div_ceil(33);
+        (self.timer_interrupt != 0).then(|| self.timer_start.after(nanoseconds))
+    }
+
+    /// Notes that the timer has got there, which may have been a while ago: nobody is woken for an interrupt that is masked.
+    fn look_at_timer(&mut self, now: Instant) {
+        if self.timer_end().is_some_and(|at| at <= now) {
+            self.interrupts.insert(Interrupt::TIME_OUT);
+        }
+        self.timer_seen = now;
     }
 }
 
@@ -459,6 +476,7 @@ impl Card for Rtl8139 {
     }
 
     fn read(&mut self, host: &mut dyn Host, _region: usize, offset: u32, width: Width) -> u64 {
+        self.look_at_timer(host.now());
         let mut bytes = [0; 8];
         for (lane, at) in bytes.iter_mut().zip(offset..).take(width.bytes()) {
             *lane = u8::try_from(at).map_or(0xff, |at| self.read_byte(host, at));
@@ -468,6 +486,7 @@ impl Card for Rtl8139 {
 
     fn write(&mut self, host: &mut dyn Host, _region: usize, offset: u32, width: Width, value: u64) {
         let Ok(at) = u8::try_from(offset) else { return };
+        self.look_at_timer(host.now());
         if width == Width::Qword {
             self.write_register(host, at, Width::Dword, low(value));
             self.write_register(host, at.wrapping_add(4), Width::Dword, low(value >> 32));
@@ -485,14 +504,11 @@ impl Card for Rtl8139 {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.deadline_of_timer()
+        self.timer_end().filter(|_| self.mask.contains(Interrupt::TIME_OUT))
     }
 
     fn expire(&mut self, host: &mut dyn Host) {
-        if self.deadline_of_timer().is_some_and(|at| at <= host.now()) {
-            self.timer_fired = true;
-            self.interrupts.insert(Interrupt::TIME_OUT);
-        }
+        self.look_at_timer(host.now());
     }
 
     fn nic_ready(&mut self, host: &mut dyn Host, nic: NicId) {

@@ -106,6 +106,10 @@ impl IrqSink for World {
         self.check(dm::set_pci_intx_level(self.guest, slot, pin, level == Level::High), "interrupt pin");
     }
 
+    fn message(&mut self, addr: GuestAddr, data: u32) {
+        self.check(dm::inject_msi(self.guest, addr.0, data), "message-signalled interrupt");
+    }
+
     fn pci_link_route(&mut self, link: u8, irq: Option<IsaIrq>) {
         self.check(dm::set_pci_link_route(self.guest, link, irq.map(|irq| irq.0)), "interrupt route");
     }

@@ -515,7 +515,15 @@ fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) 
             }
             let read_only = drive.read_only || info.read_only;
             let firmware = heapless::String::try_from(QEMU_FIRMWARE).unwrap_or_default();
-            Ok(DriveConfig::Disk(DiskConfig { id, sectors: info.sectors, read_only, serial, model, firmware }))
+            Ok(DriveConfig::Disk(DiskConfig {
+                id,
+                sectors: info.sectors,
+                read_only,
+                discard: info.features.discard.is_some(),
+                serial,
+                model,
+                firmware,
+            }))
         }
         (Media::Disk, None) => Err(Failure(format!("disk {} has no virtual block device", drive.slot))),
     }

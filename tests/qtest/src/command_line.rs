@@ -40,7 +40,7 @@ const CIRRUS_DEFAULT: u32 = 4 << 20;
 const IGNORED: &[&str] =
     &["audio", "audiodev", "display", "name", "cpu", "rtc", "sandbox", "k", "L", "pidfile", "tb-size"];
 /// Options without one that make no difference here.
-const IGNORED_FLAGS: &[&str] = &["no-user-config", "no-hpet", "nographic", "no-fd-bootchk", "enable-fips"];
+const IGNORED_FLAGS: &[&str] = &["no-user-config", "no-hpet", "nographic", "enable-fips"];
 /// Options that may only say `none`.
 const ONLY_NONE: &[&str] = &["monitor", "parallel", "vnc", "mouse"];
 /// Options of the machine that make no difference here.
@@ -143,6 +143,7 @@ impl Draft {
             "snapshot" => self.drives.snapshot = true,
             "no-shutdown" => self.plan.no_shutdown = true,
             "no-reboot" => self.plan.no_reboot = true,
+            "no-fd-bootchk" => self.plan.no_floppy_check = true,
             "no-acpi" => self.plan.acpi = false,
             "usb" => self.usb = true,
             _ => return IGNORED_FLAGS.contains(&option),
@@ -227,7 +228,9 @@ impl Draft {
         if let Some(letters) = options.take("order") {
             self.plan.boot_order = order(letters)?;
         }
-        self.plan.boot_once = options.take("once").map(order).transpose()?;
+        if let Some(letters) = options.take("once") {
+            self.plan.boot_once = Some(order(letters)?);
+        }
         if let Some(timeout) = options.take("reboot-timeout") {
             let timeout = timeout.parse::<i32>().ok().filter(|timeout| (-1..=0xffff).contains(timeout));
             let timeout = timeout.with_context(|| format!("\"{text}\": reboot-timeout is -1 to 65535"))?;
@@ -363,6 +366,7 @@ impl Draft {
                 bail!("\"{text}\" is not supported");
             }
         }
+        self.plan.firmware = self.plan.firmware.or(self.drives.flash.take());
         self.drives.place(&mut self.plan.drives, &mut self.plan.sata, !self.no_defaults)?;
         Ok(self.plan)
     }

@@ -46,6 +46,8 @@ pub(crate) struct Drives {
     drives: Vec<(Option<Place>, String, Drive)>,
     /// The name of the AHCI controller, if there is one.
     pub(crate) ahci: Option<String>,
+    /// What is in the flash memory of the firmware. It is not written to.
+    pub(crate) flash: Option<PathBuf>,
     /// Drives that nobody gave a controller go to the AHCI controller.
     pub(crate) prefers_ahci: bool,
 }
@@ -108,7 +110,11 @@ impl Drives {
                 let drive = Drive { cd, medium, serial, ..Drive::default() };
                 self.drives.push((place.map(Place::Index), text, drive));
             }
-            Some(other) => bail!("\"{text}\": if={other} is not supported: only ide and none are"),
+            Some("pflash") => match medium.map(|medium| medium.backing) {
+                Some(Backing::File(path)) => self.flash = Some(path),
+                _ => bail!("\"{text}\" needs a file"),
+            },
+            Some(other) => bail!("\"{text}\": if={other} is not supported: only ide, pflash and none are"),
         }
         options.finish()
     }

@@ -321,7 +321,10 @@ mod unit {
         let classes: Vec<_> = seen.iter().map(|answer| answer["error"]["class"].clone()).collect();
         let expected = [Value::Null, json!("GenericError"), json!("CommandNotFound"), json!("GenericError")];
         assert_eq!(classes[..4], expected);
-        assert_eq!(seen[1]["error"]["desc"], "Device 'e1000' cannot be plugged in: only tablet, mouse and keyboard can");
+        assert_eq!(
+            seen[1]["error"]["desc"],
+            "Device 'e1000' cannot be plugged in: only tablet, mouse and keyboard can"
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use devmodel::access::{IoPort, Width};
 use devmodel::host::{GuestAddr, NicId, SerialId, ShutdownReason};
-use devmodel::machine::{CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
+use devmodel::machine::{BootOrder, CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
 use devmodel::usb::{PORTS as USB_PORTS, UsbDevice};
 
@@ -30,6 +30,8 @@ const SEABIOS: &str = "/usr/share/seabios/bios.bin";
 /// The video BIOSes, beside it.
 const STD_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
 const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
+/// The byte of CMOS whose bit 0 says that floppy disks are booted without a look at their signature.
+const BOOT_FLAGS: u32 = 0x38;
 /// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
 const POLLS_MAX: u32 = 10_000;
 
@@ -45,6 +47,8 @@ pub(crate) struct Pc {
     config_address: u32,
     /// What is in the USB ports: the name that an operator gave it.
     usb: [Option<String>; USB_PORTS],
+    /// The boot order from the next reset on, where it is another.
+    then_boot: Option<BootOrder>,
     /// Bytes that wait for room in a serial port.
     serial_input: Vec<VecDeque<u8>>,
 }
@@ -57,7 +61,8 @@ impl Pc {
         for (number, (config, drive)) in drives.iter_mut().zip(&plan.drives).enumerate() {
             *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
         }
-        let mut parts = cards::Parts { usb: plan.usb.iter().map(|(_, device)| *device).collect(), ..Default::default() };
+        let mut parts =
+            cards::Parts { usb: plan.usb.iter().map(|(_, device)| *device).collect(), ..Default::default() };
         for (number, (config, drive)) in parts.sata.iter_mut().zip(&plan.sata).enumerate() {
             *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
         }
@@ -72,7 +77,7 @@ impl Pc {
                 memory_bytes,
                 rom: installed(video_bios),
             }),
-            boot_order: plan.boot_once.as_ref().unwrap_or(&plan.boot_order).clone(),
+            boot_order: plan.boot_order.clone(),
             ram_bytes: plan.ram_bytes,
             vcpus: plan.cpus,
             xen_platform: false,
@@ -112,14 +117,26 @@ impl Pc {
         for (port, (name, _)) in usb.iter_mut().zip(&plan.usb) {
             *port = Some(name.clone());
         }
-        let mut pc = Self { machine, world, rtc: Rtc::new(), config_address: 0, usb, serial_input };
+        let mut pc = Self { machine, world, rtc: Rtc::new(), config_address: 0, usb, serial_input, then_boot: None };
         pc.reset();
+        if let Some(order) = &plan.boot_once {
+            pc.machine.set_boot_order(order);
+            pc.then_boot = Some(plan.boot_order.clone());
+        }
+        if plan.no_floppy_check {
+            pc.port_write(0x70, Width::Byte, BOOT_FLAGS);
+            let flags = pc.port_read(0x71, Width::Byte);
+            pc.port_write(0x71, Width::Byte, flags | 1);
+        }
         Ok(pc)
     }
 
     /// Puts every device to its state at power on. Memory keeps its content.
     pub(crate) fn reset(&mut self) {
         self.world.shutdown = None;
+        if let Some(order) = self.then_boot.take() {
+            self.machine.set_boot_order(&order);
+        }
         self.config_address = 0;
         self.rtc.reset();
         self.machine.reset(&mut self.world);
@@ -345,7 +362,7 @@ fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<Drive
     let model = heapless::String::try_from(model).ok().context("a model has at most 40 letters")?;
     Ok(match medium {
         Some((id, sectors, read_only)) if !drive.cd => {
-            DriveConfig::Disk(DiskConfig { id, sectors, read_only, serial, model, firmware })
+            DriveConfig::Disk(DiskConfig { id, sectors, read_only, discard: true, serial, model, firmware })
         }
         medium => DriveConfig::Cd(CdConfig { disc: medium.map(|(id, sectors, _)| (id, sectors)), serial, model }),
     })

@@ -152,6 +152,8 @@ pub(crate) struct Plan {
     pub(crate) boot_order: BootOrder,
     /// The boot order until the first reset.
     pub(crate) boot_once: Option<BootOrder>,
+    /// Floppy disks are booted without a look at their signature.
+    pub(crate) no_floppy_check: bool,
     /// Files for firmware.
     pub(crate) firmware_files: Vec<(&'static str, Vec<u8>)>,
     /// There is power management.

@@ -99,6 +99,9 @@ impl IrqSink for World {
         self.irqs.set_pin(slot, pin, level == Level::High);
     }
 
+    // The client hears of pins only.
+    fn message(&mut self, _addr: GuestAddr, _data: u32) {}
+
     fn pci_link_route(&mut self, link: u8, irq: Option<IsaIrq>) {
         self.irqs.set_route(link, irq);
     }

@@ -22,7 +22,7 @@ try_card() { \
 ip link set $1 up; ip addr add $2/24 dev $1; sleep 3; \
 busybox ping -c 3 -s 1400 $3 | grep received; \
 busybox ping -c 1 -s 9000 $3 | grep received; \
-echo $1 down $(cat </dev/tcp/$3/8001 | sha256sum); \
+cat </dev/tcp/$3/8001 >/tmp/down; echo $1 down $(sha256sum </tmp/down) $(wc -c </tmp/down); \
 head -c 3000000 /usr/bin/perl >/tmp/up; echo $1 sent $(sha256sum </tmp/up); \
 cat /tmp/up >/dev/tcp/$3/8002; sleep 1; \
 echo $1 $(cat /sys/class/net/$1/address) errors $(cat /sys/class/net/$1/statistics/[rt]x_errors | tr '\\n' ' '); \

@@ -8,7 +8,7 @@
 //!
 //! Source: ATA/ATAPI-6, chapters 8 (commands) and 9 (protocols).
 //! Not modelled: host protected area (READ NATIVE MAX tells the full size), security, media card pass through,
-//! DATA SET MANAGEMENT, power-up in standby, self-tests beyond accepting them. Standby costs no time.
+//! power-up in standby, self-tests beyond accepting them. Standby costs no time.
 //! Quirk: a failed write and a failed flush end with ABRT, a failed read with UNC; the address is that of the first
 //! sector of the chunk that failed.
 //! Invariant: the bytes that the guest can reach, `position..block_end`, lie within the chunk, and the chunk within
@@ -22,6 +22,7 @@ use crate::ata::command::{Command, Depth, Transport};
 use crate::ata::geometry::Geometry;
 use crate::ata::identify::{self, Identity, MOST_MULTIPLE, Sector, TransferMode};
 use crate::ata::operation::Operation;
+use crate::ata::trim::{MOST_BLOCKS, Trim};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestMemory, Unmapped};
 use crate::machine::DiskConfig;
 
@@ -31,6 +32,9 @@ const SECTOR: usize = 512;
 const ERROR_ID_NOT_FOUND: u8 = 1 << 4;
 /// Error: UNC, the data cannot be read.
 const ERROR_UNCORRECTABLE: u8 = 1 << 6;
+
+/// Features of DATA SET MANAGEMENT: TRIM.
+const TRIM: u8 = 1 << 0;
 
 /// An ATA disk.
 #[derive(Clone, Debug)]
@@ -63,6 +67,8 @@ enum Phase {
     /// A command waits for the end of an operation that an earlier command left behind.
     Deferred(Command),
     Transfer(Transfer),
+    /// Ranges are discarded, one after the other.
+    Trimming(Trim),
     /// The last step of a command is to make everything durable.
     Flushing,
 }
@@ -170,7 +176,7 @@ impl AtaDisk {
             Phase::Transfer(Transfer {
                 turn: Turn::Guest, transport: Transport::Pio | Transport::PioMultiple, ..
             }) => ready | STATUS_DATA_REQUEST,
-            Phase::Deferred(_) | Phase::Transfer(_) | Phase::Flushing => ready | STATUS_BUSY,
+            Phase::Deferred(_) | Phase::Transfer(_) | Phase::Trimming(_) | Phase::Flushing => ready | STATUS_BUSY,
         }
     }
 
@@ -258,6 +264,7 @@ impl AtaDisk {
                 self.succeed(registers);
             }
             Command::FlushCache => self.flush(wiring.host),
+            Command::DataSetManagement => self.begin_trim(wiring),
             Command::IdentifyDevice => {
                 let data = self.identity().data();
                 self.give(&data, wiring);
@@ -275,6 +282,7 @@ impl AtaDisk {
             model: &self.config.model,
             firmware: &self.config.firmware,
             sectors: self.config.sectors,
+            trim: self.can_trim(),
             geometry: self.geometry,
             multiple: self.multiple,
             mode: self.mode,
@@ -366,6 +374,44 @@ impl AtaDisk {
         self.next_chunk(transfer, lba, wiring);
     }
 
+    /// Begins DATA SET MANAGEMENT: the bus master brings the ranges first.
+    fn begin_trim<H: DiskHost + GuestMemory>(&mut self, wiring: &mut Wiring<'_, H>) {
+        let registers = &mut *wiring.registers;
+        // All counts that are allowed fit the lower byte; not every driver sets the upper one.
+        let blocks = u32::from(registers.count.current);
+        if !self.can_trim() || registers.features.current & TRIM == 0 || blocks > MOST_BLOCKS {
+            return self.fail(registers, ERROR_ABORTED);
+        }
+        self.phase = Phase::Transfer(Transfer {
+            to_disk: true,
+            transport: Transport::Dma,
+            place: None,
+            remaining: blocks,
+            chunk: blocks,
+            block: 1,
+            position: 0,
+            block_end: 0,
+            turn: Turn::Guest,
+            durable: false,
+        });
+        self.run_bus_master(wiring);
+    }
+
+    /// Discards the next range.
+    fn trim<H: DiskHost + GuestMemory>(&mut self, mut trim: Trim, wiring: &mut Wiring<'_, H>) {
+        if let Some(op) = trim.next(wiring.host, self.config.id) {
+            self.phase = Phase::Trimming(trim);
+            self.start(wiring.host, op);
+        } else {
+            wiring.bus_master.command_ended();
+            self.succeed(wiring.registers);
+        }
+    }
+
+    const fn can_trim(&self) -> bool {
+        self.config.discard && !self.config.read_only
+    }
+
     /// Goes on with the sectors from `lba` on, as many of them as fit the transfer buffer.
     fn next_chunk<H: DiskHost + GuestMemory>(&mut self, transfer: Transfer, lba: u64, wiring: &mut Wiring<'_, H>) {
         let room = wiring.host.disk_buffer_len(self.config.id) / SECTOR;
@@ -426,6 +472,11 @@ impl AtaDisk {
         let end = transfer.chunk_bytes();
         while transfer.position < end {
             let most = end.saturating_sub(transfer.position);
+            if !*masters_bus && !transfer.to_disk {
+                // The bus gives zeros for the table, whose regions have 64 KiB then, and takes what is read nowhere.
+                transfer.position = end;
+                break;
+            }
             let piece = if *masters_bus { bus_master.next_piece(*host, most) } else { Err(Unmapped) };
             let moved = piece.and_then(|piece| {
                 let Some((addr, len)) = piece else { return Ok(None) };
@@ -498,6 +549,16 @@ impl AtaDisk {
                 transfer.block_end = 0;
                 let sectors = transfer.chunk;
                 self.start(wiring.host, DiskOp::Write { lba, sectors });
+            }
+            None if transfer.to_disk => {
+                let (blocks, sectors) = (transfer.chunk, self.config.sectors);
+                match Trim::new(wiring.host, self.config.id, blocks, sectors) {
+                    Some(trim) => self.trim(trim, wiring),
+                    None => {
+                        wiring.bus_master.command_ended();
+                        self.fail(wiring.registers, ERROR_ABORTED);
+                    }
+                }
             }
             _ => self.chunk_done(wiring),
         }
@@ -580,6 +641,11 @@ impl AtaDisk {
                 }
                 let error = if transfer.to_disk { ERROR_ABORTED } else { ERROR_UNCORRECTABLE };
                 self.fail(wiring.registers, error);
+            }
+            (Phase::Trimming(trim), Ok(())) => self.trim(trim, wiring),
+            (Phase::Trimming(_), Err(DiskError)) => {
+                wiring.bus_master.command_ended();
+                self.fail(wiring.registers, ERROR_ABORTED);
             }
             (Phase::Flushing, Ok(())) => {
                 wiring.bus_master.command_ended();

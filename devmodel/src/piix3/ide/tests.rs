@@ -20,6 +20,7 @@ fn config(id: DiskId) -> DiskConfig {
         id,
         sectors: SECTORS,
         read_only: false,
+        discard: true,
         serial: String::try_from("QM00001").unwrap(),
         model: String::try_from("TEST DISK").unwrap(),
         firmware: String::try_from("1.0").unwrap(),
@@ -610,7 +611,8 @@ fn a_region_outside_of_memory_sets_the_error_bit() {
     bench.command(0xc8, 3, 1);
     bench.start(&[(0x2000, 512)], true);
     bench.finish();
-    assert_eq!(bench.bus_master() & 3, 2, "the function may not master the bus");
+    assert_eq!(bench.bus_master() & 7, 5, "the function may not master the bus: data goes nowhere");
+    assert_eq!(bench.read(7), READY);
 }
 
 #[test]
@@ -690,4 +692,40 @@ fn unplugged_disks_are_gone() {
 #[test]
 fn the_buffer_of_the_test_host_is_what_the_tests_assume() {
     assert_eq!(BUFFER_LEN, 512 * usize::try_from(BUFFER_SECTORS).unwrap());
+}
+
+/// ATA8-ACS 7.10: ranges of an address in 48 bits and a count in 16; those without sectors are none.
+#[test]
+fn trim_discards_every_range_or_none() {
+    let range = |lba: u64, count: u64| (count << 48 | lba).to_le_bytes();
+    let mut bench = Bench::new();
+    let ranges = [range(2, 3), range(0, 0), range(7, 1)].concat();
+    bench.host.memory[0x2000..0x2018].copy_from_slice(&ranges);
+    bench.write(1, 1);
+    bench.command(0x06, 0, 1);
+    assert_eq!(bench.read(7), READY | BUSY);
+    bench.start(&[(0x2000, 512)], false);
+    bench.finish();
+    assert_eq!(bench.line(), Level::Low, "one of two");
+    bench.finish();
+    assert_eq!((bench.line(), bench.bus_master() & 7, bench.read(7)), (Level::High, 4, READY));
+    let is_zero = |host: &FakeHost, lba: usize| host.disks[&DISK.0].content[lba * 512..][..512] == [0; 512];
+    let zeros: Vec<_> = (0..10).filter(|lba| is_zero(&bench.host, *lba)).collect();
+    assert_eq!(zeros, [2, 3, 4, 7]);
+    // The second range is not on the disk: the first is left alone.
+    bench.host.memory[0x2000..0x2010].copy_from_slice(&[range(9, 1), range(SECTORS - 1, 2)].concat());
+    bench.set_bus_master(0, Width::Byte, 0);
+    bench.write(1, 1);
+    bench.command(0x06, 0, 1);
+    bench.start(&[(0x2000, 512)], false);
+    assert_eq!((bench.read(7), bench.read(1)), (ERR, 4));
+    assert!(!bench.host.disk_busy(DISK) && !is_zero(&bench.host, 9));
+}
+
+#[test]
+fn a_disk_that_cannot_discard_has_no_trim() {
+    let mut bench = Bench::with(DiskConfig { discard: false, ..config(DISK) });
+    bench.write(1, 1);
+    bench.command(0x06, 0, 1);
+    assert_eq!((bench.read(7), bench.read(1)), (ERR, 4));
 }

@@ -58,7 +58,7 @@ fn drives_find_their_places() {
 fn what_is_not_supported_is_refused_by_name() {
     for (arguments, what) in [
         ("-accel kvm", "\"-accel kvm\" is not supported"),
-        ("-accel qtest -machine q35", "\"-machine q35\" is not supported"),
+        ("-accel qtest -machine isapc", "\"-machine isapc\" is not supported"),
         ("-accel qtest -kernel /x", "\"-kernel\" is not supported"),
         ("-accel qtest -vga qxl", "\"-vga qxl\" is not supported"),
         ("-accel qtest -device nvme,serial=1", "the device nvme is not supported"),
@@ -90,4 +90,18 @@ fn sockets_connect_or_listen() {
     let socket = |address| Endpoint::Socket(Socket { address, listen: true, wait: false });
     assert_eq!(plan.qtest, socket(Address::Unix("/q".into())));
     assert_eq!(plan.monitors, [socket(Address::Tcp("localhost:4444".to_owned()))]);
+}
+
+/// What libqos says for its tests of AHCI, and what libxl does.
+#[test]
+fn drives_are_behind_ahci_where_they_are_asked_for() {
+    let text = "-accel qtest -drive if=none,id=drive0,file=/a,format=raw -M q35 -device ide-hd,drive=drive0 \
+                -global ide-hd.serial=s -global ide-hd.ver=v";
+    let first = plan(text).unwrap().sata[0].clone().expect("a disk");
+    assert_eq!((first.serial.as_str(), first.firmware.as_str()), ("s", "v"));
+    let text =
+        "-accel qtest -drive if=none,id=d,file=/a -device ahci,id=ahci0 -device ide-hd,bus=ahci0.3,unit=0,drive=d";
+    assert!(plan(text).unwrap().sata[3].is_some());
+    assert!(problem(&text.replace("ahci0.3", "ahci0.6")).contains("there is no place"));
+    assert!(problem(&text.replace("ahci0.3", "ahci1.3")).contains("there is no bus ahci1.3"));
 }
