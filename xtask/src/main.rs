@@ -8,6 +8,7 @@ mod config_file;
 mod debian;
 mod elf;
 mod emulator;
+mod fuzz;
 mod guest;
 mod image;
 mod initrd;
@@ -57,6 +58,8 @@ enum Task {
     Ci,
     /// Serves the PC on this machine by QEMU's qtest protocol. Without arguments, says where the program is.
     Qtest(qtest::Arguments),
+    /// Fuzzes the devices, and keeps what is worth playing in the normal tests.
+    Fuzz(fuzz::Arguments),
     /// Boots the testbed, runs a command in dom0 and powers off. Without a command, lines of the standard input are run.
     Shell(shell::Arguments),
 }
@@ -86,6 +89,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Tidy => return tidy::run(),
         Task::Ci => return ci::run(),
         Task::Qtest(arguments) => return qtest::run(&arguments),
+        Task::Fuzz(arguments) => return fuzz::run(&arguments),
         Task::Shell(arguments) => return shell::run(&arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -39,6 +39,9 @@ pub(crate) const BUILD: &[Package] = &[
     Package { name: "ipxe-qemu", file: "/usr/lib/ipxe/qemu/pxe-e1000.rom" },
 ];
 
+/// Builds libFuzzer.
+pub(crate) const FUZZ: &[Package] = &[Package { name: "g++", file: "/usr/bin/c++" }];
+
 /// Whether the user may do everything; files below /proc belong to the user who reads them.
 pub(crate) fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)

@@ -162,8 +162,8 @@ impl Words {
         for word in 65..=68 {
             words.set(word, 120);
         }
-        // ATA-4 to ATA/ATAPI-6.
-        words.set(80, 0x0070);
+        // ATA-4 to ATA/ATAPI-7; systems look for TRIM from there on.
+        words.set(80, 0x00f0);
         words.set(88, 0x003f | ultra);
         words.set(93, reset_result(unit, alone));
         // The checksum in the last byte is valid.

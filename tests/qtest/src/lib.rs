@@ -22,6 +22,7 @@
 //! | `pc` | the machine in its world: accesses, the clock, reset |
 //! | `protocol`, `numbers` | qtest's commands, and how they write numbers and bytes |
 //! | `monitor` | QMP |
+//! | [`fuzz`] | machines that are played on with bytes of anybody's choice |
 //! | `serve` | the loop: what arrives, goes to whom it is for |
 //!
 //! Source: QEMU `docs/devel/testing/qtest.rst`, `system/qtest.c`, `tests/qtest/libqtest.c`, `docs/interop/qmp-spec.rst`.
@@ -40,6 +41,7 @@ mod command_line;
 mod devices;
 mod disks;
 mod drives;
+pub mod fuzz;
 mod irqs;
 mod monitor;
 mod nics;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use devmodel::access::{IoPort, Width};
-use devmodel::host::{GuestAddr, NicId, SerialId, ShutdownReason};
+use devmodel::host::{GuestAddr, InputEvent, NicId, SerialId, ShutdownReason};
 use devmodel::machine::{BootOrder, CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
 use devmodel::usb::{PORTS as USB_PORTS, UsbDevice};
@@ -271,6 +271,12 @@ impl Pc {
         if let Some(waiting) = self.serial_input.get_mut(port) {
             waiting.extend(bytes);
         }
+        self.settle();
+    }
+
+    /// A person did something.
+    pub(crate) fn input(&mut self, event: InputEvent) {
+        self.machine.input(&mut self.world, event);
         self.settle();
     }
 
