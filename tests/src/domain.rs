@@ -15,6 +15,10 @@ use crate::vnc::{Screen, Viewer};
 pub const IOEMU: &str = "/usr/lib/stubdom/ioemu-stubdom.gz";
 /// See [`IOEMU`].
 pub const RAMDISK: &str = "/usr/lib/stubdom/ioemu-stubdom.ramdisk";
+/// See [`IOEMU`]: a CD with GRUB and memtest86+.
+pub const CD: &str = "/usr/lib/stubdom/cd.iso";
+/// A disk of dom0 with a FAT file system from which UEFI firmware starts Linux.
+pub const EFI: &str = "/dev/testbed/efi";
 /// See [`IOEMU`]: the checks of miniOS, a kernel for a PV domain.
 pub const SELFTEST: &str = "/usr/lib/stubdom/selftest.gz";
 /// Where configurations and disks of guests lie in dom0.

@@ -15,11 +15,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use tests::domain::{Config, DeviceModel, FOLDER};
 use tests::guest_image::{GuestLine, GuestProgram};
-use tests::testbed::{Agent, Clock, Options, Testbed};
+use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 
+use self::linux::Bus;
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{build, emulator, paths, run};
+use crate::{build, emulator, guest, paths, run};
+
+mod linux;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -29,6 +32,9 @@ pub(crate) struct Arguments {
     /// How many guests of each kind are measured; the table shows medians.
     #[arg(long, default_value_t = 3)]
     runs: u32,
+    /// Leave out what Debian's drivers get out of the devices, which takes most of the time.
+    #[arg(long)]
+    no_linux: bool,
     /// Measure with the clock of this machine, which has to be idle then, instead of counting instructions.
     #[arg(long)]
     no_icount: bool,
@@ -133,6 +139,23 @@ const FIGURES: &[Figure] = &[
     Figure { name: "dma-64k", title: "bus master reads of 64 KiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
     Figure { name: "dma-128k", title: "bus master reads of 128 KiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
     Figure { name: "dma-1m", title: "bus master reads of 1 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
+    Figure { name: "ide-read", title: "Linux, IDE: reads of 24 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
+    Figure { name: "ide-write", title: "Linux, IDE: writes of 24 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
+    Figure { name: "ahci-read", title: "Linux, AHCI: reads of 24 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
+    Figure {
+        name: "ahci-write",
+        title: "Linux, AHCI: writes of 24 MiB",
+        unit: SPEED,
+        target: Target::RatioAtLeast(1.5),
+    },
+    Figure { name: "ide-e1000", title: "Linux, e1000: TCP to dom0", unit: SPEED, target: Target::RatioAtLeast(1.2) },
+    Figure { name: "ahci-e1000", title: "the same once more", unit: SPEED, target: Target::RatioAtLeast(1.2) },
+    Figure {
+        name: "ide-scroll",
+        title: "Linux, console of 1280 x 800: lines scrolled",
+        unit: ("1/s", 1.0),
+        target: Target::RatioAtLeast(1.0),
+    },
     Figure { name: "image", title: "packed image", unit: ("KiB", 1024.0), target: Target::AtMost(IMAGE_KIB) },
     Figure {
         name: "idle-wakes",
@@ -168,7 +191,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let options = Options {
         emulator: emulator::find()?,
         dom0: image::dom0(arguments.xen)?,
-        disks: Vec::new(),
+        disks: vec![Disk {
+            name: "guest".to_owned(),
+            file: guest::media()?.disk,
+            format: Format::Raw,
+            writes: Writes::Forgotten,
+        }],
         clock: if arguments.no_icount { Clock::Wall } else { Clock::Instructions },
         memory: 2048,
         logs: logs.clone(),
@@ -182,13 +210,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     agent.put(&format!("{FOLDER}/guest.disk"), &fs::read(&disk)?)?;
     // In memory and without a file system: device models are compared, not what lies below them.
     agent.check(&format!(
-        "modprobe brd rd_nr=1 rd_size={} && cat {FOLDER}/guest.disk >{DISK} && rm {FOLDER}/guest.disk",
+        "modprobe brd rd_nr=2 rd_size={} && cat {FOLDER}/guest.disk >{DISK} && rm {FOLDER}/guest.disk",
         DISK_BYTES / 1024
     ))?;
     fs::remove_file(&disk)?;
 
     let mut samples = Vec::new();
-    let outcome = measure_all(agent, arguments.runs, &logs, &mut samples);
+    let mut outcome = measure_all(agent, arguments.runs, &logs, &mut samples);
+    if outcome.is_ok() && !arguments.no_linux {
+        outcome = measure_linux(agent, &logs, &mut samples);
+    }
     agent.save_logs(&logs)?;
     let step = Step::begin("Powering off");
     testbed.shutdown()?;
@@ -234,6 +265,19 @@ fn measure_all(agent: Agent, runs: u32, logs: &Path, samples: &mut Vec<Sample>) 
                 None => step.done(),
             }
             samples.extend(found);
+        }
+    }
+    Ok(())
+}
+
+/// Measures Debian on each device model, with its disks behind each controller.
+fn measure_linux(agent: Agent, logs: &Path, samples: &mut Vec<Sample>) -> Result<()> {
+    for bus in [Bus::Ide, Bus::Ahci] {
+        for device_model in [DeviceModel::Qemu, DeviceModel::Stubdom] {
+            let log = logs.join(format!("linux-{bus:?}-{device_model:?}.log").to_lowercase());
+            let step = Step::logged(format!("Debian with {bus:?} on {}", title(device_model)), &log);
+            samples.extend(linux::measure(agent, device_model, bus, &log)?);
+            step.done();
         }
     }
     Ok(())

@@ -18,13 +18,24 @@ use crate::debian::{self, Recipe};
 use crate::progress::Step;
 use crate::{initrd, paths};
 
-const PACKAGES: &str = "linux-image-amd64 sysvinit-core busybox-static kmod iproute2 pciutils grub-pc-bin";
+const PACKAGES: &str = "linux-image-amd64 sysvinit-core busybox-static kmod iproute2 pciutils grub-pc-bin \
+                        memtest86+ xorriso dosfstools mtools";
 
 /// The emulated disk, the paravirtualised one, and under plain QEMU whatever is handy.
 const DRIVERS: &[&str] = &["ata_piix", "ahci", "sd_mod", "xen_blkfront", "crc32c_generic", "ext4"];
 
 /// GRUB's modules that are in core.img; the others are on the disk.
 const GRUB_MODULES: &str = "biosdisk part_msdos ext2 normal configfile linux serial terminal boot echo test minicmd";
+
+/// GRUB's modules on the CD.
+const CD_MODULES: &str = "biosdisk iso9660 normal configfile linux16";
+
+/// The boot menu of the CD.
+const CD_MENU: &str = "set timeout=0\nmenuentry memtest { linux16 /boot/memtest.bin }\n";
+
+/// What the shell of UEFI firmware finds and does: the kernel is a program of UEFI.
+const EFI_SCRIPT: &str =
+    "fs0:\r\nlinux.efi initrd=\\initrd root=/dev/xvda1,/dev/sda1 console=tty0 console=ttyS0,115200 quiet\r\n";
 
 /// Files of the project in the guest: path, whether it is a program, content.
 const FILES: &[(&str, bool, &str)] = &[
@@ -39,15 +50,25 @@ const SECTOR: u64 = 512;
 /// Where the partition starts, in sectors.
 const PARTITION: u32 = 2048;
 
-/// Makes the disk unless it is there, and returns the raw image.
-pub(crate) fn disk() -> Result<PathBuf> {
+/// What guests are started from.
+pub(crate) struct Media {
+    /// The raw image of the default guest's disk.
+    pub(crate) disk: PathBuf,
+    /// A CD with GRUB, which starts memtest86+.
+    pub(crate) cd: PathBuf,
+    /// A disk with a FAT file system from which UEFI firmware starts the kernel of the default guest.
+    pub(crate) efi: PathBuf,
+}
+
+/// Makes them unless they are there.
+pub(crate) fn media() -> Result<Media> {
     let packages = PACKAGES.split_whitespace().map(str::to_owned).collect();
     let recipe = Recipe { suite: "bookworm", packages, left_out: debian::LEFT_OUT };
-    let mut content = vec![GRUB_MODULES, INITRD_INIT];
+    let mut content = vec![GRUB_MODULES, CD_MODULES, CD_MENU, EFI_SCRIPT, INITRD_INIT];
     content.extend(DRIVERS);
     content.extend(FILES.iter().map(|(_, _, text)| *text));
     let folder = debian::cached("guest", &recipe.key(&content)?, |folder| build(&recipe, folder))?;
-    Ok(folder.join("disk"))
+    Ok(Media { disk: folder.join("disk"), cd: folder.join("cd.iso"), efi: folder.join("efi.disk") })
 }
 
 fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
@@ -67,6 +88,8 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
     initrd.extend(initrd::scripts(&[("init", INITRD_INIT)])?);
     fs::write(root.join("boot/initrd"), initrd)?;
     fs::rename(initrd::kernel(&root)?, root.join("boot/vmlinuz"))?;
+    cd(&root, &folder.join("cd.iso"))?;
+    efi(&root, &folder.join("efi.disk"))?;
     let (boot, core) = grub(&root)?;
     let partition = folder.join("partition");
     debian::make_disk(&root, &partition, "guest", 128)?;
@@ -74,6 +97,42 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
     fs::remove_file(&partition)?;
     fs::remove_dir_all(&root)?;
     step.done();
+    Ok(())
+}
+
+/// The CD, with GRUB as its boot image (El Torito).
+fn cd(root: &Path, image: &Path) -> Result<()> {
+    let folder = root.join("cd/boot/grub");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("grub.cfg"), CD_MENU)?;
+    fs::copy(root.join("boot/memtest86+x64.bin"), root.join("cd/boot/memtest.bin"))?;
+    let image_of_grub = ["-O", "i386-pc-eltorito", "-p", "/boot/grub", "-o", "/cd/boot/grub/eltorito.img"];
+    in_root(root, "grub-mkimage", image_of_grub.into_iter().chain(CD_MODULES.split_whitespace()))?;
+    let options = "-as mkisofs -quiet -R -b boot/grub/eltorito.img -no-emul-boot -boot-load-size 4 -boot-info-table \
+                   -o /cd.iso /cd";
+    in_root(root, "xorriso", options.split_whitespace())?;
+    fs::rename(root.join("cd.iso"), image)?;
+    fs::remove_dir_all(root.join("cd"))?;
+    Ok(())
+}
+
+/// The disk for UEFI firmware: one FAT file system, without partitions.
+fn efi(root: &Path, image: &Path) -> Result<()> {
+    fs::write(root.join("startup.nsh"), EFI_SCRIPT)?;
+    in_root(root, "mkfs.vfat", ["-C", "/efi.disk", "32768"].into_iter())?;
+    for (file, name) in [("/boot/vmlinuz", "linux.efi"), ("/boot/initrd", "initrd"), ("/startup.nsh", "startup.nsh")] {
+        in_root(root, "mcopy", ["-i", "/efi.disk", file, &format!("::{name}")].into_iter())?;
+    }
+    fs::rename(root.join("efi.disk"), image)?;
+    fs::remove_file(root.join("startup.nsh"))?;
+    Ok(())
+}
+
+/// Runs a program of the guest.
+fn in_root<'a>(root: &Path, program: &str, arguments: impl Iterator<Item = &'a str>) -> Result<()> {
+    let output =
+        Command::new("chroot").arg(root).arg(program).args(arguments).output().context("cannot start chroot")?;
+    ensure!(output.status.success(), "{program} failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(())
 }
 
@@ -88,13 +147,8 @@ fn grub(root: &Path) -> Result<(Vec<u8>, Vec<u8>)> {
             fs::copy(&file, modules.join(file.file_name().unwrap_or_default()))?;
         }
     }
-    let output = Command::new("chroot")
-        .arg(root)
-        .args(["grub-mkimage", "-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-o", "/boot/grub/core.img"])
-        .args(GRUB_MODULES.split_whitespace())
-        .output()
-        .context("cannot start chroot")?;
-    ensure!(output.status.success(), "grub-mkimage failed: {}", String::from_utf8_lossy(&output.stderr));
+    let image = ["-O", "i386-pc", "-p", "(hd0,msdos1)/boot/grub", "-o", "/boot/grub/core.img"];
+    in_root(root, "grub-mkimage", image.into_iter().chain(GRUB_MODULES.split_whitespace()))?;
     Ok((fs::read(installed.join("boot.img"))?, fs::read(root.join("boot/grub/core.img"))?))
 }
 

@@ -60,7 +60,7 @@ const DRIVERS: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4"]
 /// Makes dom0's image unless it is there, and returns what to boot.
 pub(crate) fn dom0(xen: Xen) -> Result<Dom0> {
     let packages = "linux-image-amd64 xenstore-utils qemu-system-xen seabios busybox-static kmod udev \
-                    iproute2 bridge-utils procps psmisc socat dmsetup";
+                    iproute2 bridge-utils procps psmisc socat dmsetup ovmf";
     let mut packages: Vec<_> = packages.split_whitespace().map(str::to_owned).collect();
     packages.extend([format!("xen-hypervisor-{xen}-amd64"), format!("xen-utils-{xen}")]);
     let recipe = Recipe { suite: xen.suite(), packages, left_out: debian::LEFT_OUT };

@@ -81,7 +81,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
                 println!("{}", image::dom0(xen)?.disk.display());
             }
-            println!("{}", guest::disk()?.display());
+            println!("{}", guest::media()?.disk.display());
         }
         Task::Run(arguments) => return run::run(&arguments),
         Task::Test(arguments) => return test::run(&arguments),

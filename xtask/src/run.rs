@@ -118,7 +118,8 @@ fn interrupts() -> Result<Receiver<()>> {
 }
 
 fn default_guest(device_model: DeviceModel) -> Result<ConfigFile> {
-    let disk = Disk { name: "guest".to_owned(), file: guest::disk()?, format: Format::Raw, writes: Writes::Forgotten };
+    let disk =
+        Disk { name: "guest".to_owned(), file: guest::media()?.disk, format: Format::Raw, writes: Writes::Forgotten };
     let mut config = Config::new("guest", device_model).disk("/dev/testbed/guest", "hda");
     config.display = DISPLAY;
     Ok(ConfigFile { name: config.name.clone(), text: config.text(), disks: vec![disk] })

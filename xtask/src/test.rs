@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use tests::domain::{IOEMU, RAMDISK, SELFTEST};
+use tests::domain::{CD, IOEMU, RAMDISK, SELFTEST};
 use tests::guest_image::GuestProgram;
 use tests::suite::{self, Case, Counts, Plan};
 use tests::suites;
@@ -57,14 +57,16 @@ fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
     let images = build::all()?;
     let program = std::fs::read(&images.guest).context("no test guest")?;
     let program = Arc::new(GuestProgram::from_elf(&program)?);
-    let disk = Disk { name: "guest".to_owned(), file: guest::disk()?, format: Format::Raw, writes: Writes::Forgotten };
+    let media = guest::media()?;
+    let disk = |name: &str, file| Disk { name: name.to_owned(), file, format: Format::Raw, writes: Writes::Forgotten };
+    let disks = vec![disk("guest", media.disk), disk("efi", media.efi)];
     for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
         let logs = paths::target().join("tests").join(xen.to_string());
         let plan = Plan {
             options: Options {
                 emulator: emulator::find()?,
                 dom0: image::dom0(xen)?,
-                disks: vec![disk.clone()],
+                disks: disks.clone(),
                 clock: Clock::Wall,
                 memory: 3072,
                 logs: logs.clone(),
@@ -75,6 +77,7 @@ fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
                 (images.ioemu.clone(), IOEMU),
                 (images.ramdisk.clone(), RAMDISK),
                 (images.selftest.clone(), SELFTEST),
+                (media.cd.clone(), CD),
             ],
             program: Arc::clone(&program),
         };

@@ -9,6 +9,11 @@
 //! cargo xtask qtest -- -qtest unix:/tmp/qtest -machine pc -device e1000,netdev=n -netdev user,id=n
 //! ```
 //!
+//! QEMU 7.2's own programs, built from its sources and given the path in `QTEST_QEMU_BINARY`: `i440fx-test`, `rtc-test`,
+//! `rtl8139-test`, `fw_cfg-test`, `boot-order-test` and `qos-test` (e1000, PCI) pass. `ide-test`, `ahci-test` (without
+//! `QTEST_QEMU_IMG`), `usb-hcd-uhci-test` and `display-vga-test` pass in all cases but those about injected errors (`blkdebug`),
+//! migration, the event of a moved tray, USB disks and cards that are not there: choose cases with `-p`.
+//!
 //! | module | what lives there |
 //! |---|---|
 //! | `options` | QEMU's `-option key=value,key=value` |

@@ -14,6 +14,7 @@ mod minios;
 mod network;
 mod refusals;
 mod screen;
+mod systems;
 mod traditional;
 
 /// Every suite, in the order in which they run.
@@ -31,6 +32,7 @@ const SUITES: &[&[Case]] = &[
     debian::CASES,
     everything::CASES,
     network::CASES,
+    systems::CASES,
 ];
 
 /// Every case.

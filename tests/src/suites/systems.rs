@@ -1,0 +1,68 @@
+//! Systems that nobody here wrote, from media that guests boot: what is on their screens.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+
+use crate::domain::{CD, Config, DeviceModel, EFI};
+use crate::suite::{Case, Context, Outcome};
+use crate::vnc::Screen;
+
+pub(super) const CASES: &[Case] =
+    &[Case::new("grub-from-a-cd-starts-memtest", 300, memtest), Case::new("uefi-firmware-starts-linux", 400, uefi)];
+
+const LIMIT: Duration = Duration::from_secs(200);
+const UP: Duration = Duration::from_secs(350);
+
+/// Parts of memtest86+'s screen that stay as they are while it finds no errors: left, top, width, height in characters of
+/// 9 × 16 dots. Its title, the number of errors, the machine's name, and its keys with its version.
+const PARTS: &[(usize, usize, usize, usize)] = &[(0, 0, 28, 1), (60, 8, 9, 1), (30, 23, 20, 1), (0, 24, 80, 1)];
+
+/// SeaBIOS starts GRUB off the CD, GRUB reads its menu and memtest86+ from there, and that tests memory and draws the screen.
+fn memtest(context: &Context) -> Result<Outcome> {
+    let reference = Screen::from_png(include_bytes!("../../data/memtest.png"))?;
+    let mut config = Config::new("memtest", DeviceModel::Stubdom).line("boot='d'");
+    config.disks.push(format!("format=raw,vdev=hdc,access=ro,devtype=cdrom,target={CD}"));
+    let guest = context.start(&config)?;
+    let end = Instant::now() + LIMIT;
+    loop {
+        let screen = guest.picture()?;
+        let Err(error) = compare(&screen, &reference) else { return Ok(Outcome::Passed) };
+        if Instant::now() > end {
+            let file = context.logs.join("memtest.png");
+            screen.save(&file)?;
+            return Err(error.context(format!("the screen is as in {}", file.display())));
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// OVMF finds the disk, its shell starts the kernel from there, and that takes its own drivers for the root disk.
+fn uefi(context: &Context) -> Result<Outcome> {
+    let mut config = context.debian("uefi", DeviceModel::Stubdom)?.line("bios='ovmf'").disk(EFI, "hdb");
+    config.memory = 256;
+    let guest = context.start(&config)?;
+    guest.serial().wait_for("stubdom guest ready", UP)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    guest.serial().send(b"ls -d /sys/firmware/efi /sys/firmware/acpi; echo end-$((6 * 7))\r")?;
+    let said = guest.serial().wait_for("end-42", LIMIT)?;
+    ensure!(said.contains("/sys/firmware/efi\r"), "Linux was not started by UEFI firmware:\n{said}");
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
+}
+
+fn compare(screen: &Screen, reference: &Screen) -> Result<()> {
+    let size = (screen.width, screen.height);
+    ensure!(size == (reference.width, reference.height), "{} × {} pixels", size.0, size.1);
+    for (left, top, width, height) in PARTS.iter().copied() {
+        for row in top * 16..(top + height) * 16 {
+            let dots = row * 720 + left * 9..row * 720 + (left + width) * 9;
+            if screen.pixels.get(dots.clone()) != reference.pixels.get(dots) {
+                bail!("the {width} characters at {left}, {top} differ");
+            }
+        }
+    }
+    Ok(())
+}

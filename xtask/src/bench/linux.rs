@@ -1,0 +1,84 @@
+//! What Debian's own drivers get out of the devices: disks behind IDE and AHCI, the e1000, and its console in graphics.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use tests::domain::{Config, DeviceModel, FOLDER, Guest};
+use tests::testbed::Agent;
+
+use super::{Sample, samples_of};
+
+/// Until the guest has booted: QEMU needs minutes to load its kernel for the BIOS.
+const UP: Duration = Duration::from_secs(1500);
+/// Until everything is measured.
+const LIMIT: Duration = Duration::from_secs(1200);
+/// The disk that is measured, in dom0's memory.
+pub(super) const DATA_DISK: &str = "/dev/ram1";
+
+/// Which controller the disks are behind.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bus {
+    Ide,
+    Ahci,
+}
+
+/// Measures `$1` in `$2` units, which `$3` moves.
+const MEASURE: &str =
+    "m() { s=$(date +%s%N); eval \"$3\"; e=$(date +%s%N); echo VALUE $1 $(($2 * 1000000000 / (e - s))) $4; }";
+
+/// Boots Debian, and lets it measure.
+pub(super) fn measure(agent: Agent, device_model: DeviceModel, bus: Bus, log: &Path) -> Result<Vec<Sample>> {
+    let (name, controller) = match bus {
+        Bus::Ide => ("ide", "ide"),
+        Bus::Ahci => ("ahci", "ahci"),
+    };
+    // A copy for this guest alone, whose boot menu starts the emulated disk, in graphics.
+    agent.check(&format!(
+        "set -e; mkdir -p {FOLDER}/mnt; modprobe dm_snapshot; truncate -s 256M {FOLDER}/bench.changes
+        loop=$(losetup --find --show {FOLDER}/bench.changes)
+        dmsetup create bench --noudevsync --table \"0 $(blockdev --getsz /dev/testbed/guest) snapshot /dev/testbed/guest $loop N 8\"
+        dmsetup mknodes bench; mount -o loop,offset=1048576 /dev/mapper/bench {FOLDER}/mnt
+        sed -i 's/^set default=.*/set default=emulated/; s#/dev/sda1 #/dev/sda1,/dev/sdb1 #; s/^set gfxpayload=.*/insmod all_video; set gfxpayload=1280x800x32/' \
+            {FOLDER}/mnt/boot/grub/grub.cfg
+        umount {FOLDER}/mnt; dd if=/dev/zero of={DATA_DISK} bs=1M count=31 2>/dev/null
+        setsid socat -u TCP-LISTEN:8002,reuseaddr,fork OPEN:/dev/null,wronly >/dev/null 2>&1 &"
+    ))?;
+    let config = Config::new("bench", device_model)
+        .disk("/dev/mapper/bench", "hda")
+        .disk(DATA_DISK, "hdb")
+        .line(format!("hdtype='{controller}'"))
+        .line("vif=['bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:09']");
+    let guest = Guest::create_paused(agent, &config)?;
+    guest.unpause()?;
+    let measured = within(&guest, name);
+    std::fs::write(log, guest.serial().text())?;
+    agent.check(&format!(
+        "xl destroy bench; fuser -ks 8002/tcp; sleep 3; dmsetup remove --force --retry bench; losetup --detach-all; rm {FOLDER}/bench.changes"
+    ))?;
+    measured?;
+    let samples = samples_of(device_model, 1, &guest.serial().text());
+    ensure!(samples.len() >= 4, "only {} figures; all that was said is in {}", samples.len(), log.display());
+    Ok(samples)
+}
+
+fn within(guest: &Guest, name: &str) -> Result<()> {
+    guest.serial().wait_for("root@guest", UP)?;
+    // Somebody looks.
+    let mut viewer = guest.viewer()?;
+    viewer.picture()?;
+    guest.serial().send(format!("{MEASURE}; d=sda; [ ! -e /dev/sda1 ] || d=sdb; modprobe e1000\r").as_bytes())?;
+    guest.serial().send(
+        b"sleep 1; ip link set eth0 up; ip addr add 10.0.9.9/24 dev eth0; sleep 3; busybox ping -c 1 10.0.9.1 >/dev/null\r",
+    )?;
+    let commands = format!(
+        "m {name}-read 24576 'dd if=/dev/$d of=/dev/null bs=1M count=24 iflag=direct 2>/dev/null' KiB/s; \
+         m {name}-write 24576 'dd if=/dev/zero of=/dev/$d bs=1M count=24 oflag=direct 2>/dev/null' KiB/s; \
+         m {name}-e1000 8192 'head -c 8388608 /dev/zero >/dev/tcp/10.0.9.1/8002' KiB/s; \
+         m {name}-scroll 1000 'seq 1000 >/dev/tty1' lines/s; echo end-$((6 * 7))\r"
+    );
+    guest.serial().send(commands.as_bytes())?;
+    guest.serial().wait_for("end-42", LIMIT)?;
+    viewer.picture()?;
+    Ok(())
+}
