@@ -3,6 +3,7 @@
 //! Source: USB 1.1, 8.5 (transactions), 9.3 (setup data), 9.4 (standard requests).
 
 use super::hid::Hid;
+use super::hub::Hub;
 use crate::host::InputEvent;
 
 /// Bytes of a packet of the control endpoint.
@@ -73,10 +74,17 @@ enum Stage {
     Stalled,
 }
 
+/// What a device is for.
+#[derive(Clone, Debug)]
+enum Function {
+    Person(Hid),
+    Hub(Hub),
+}
+
 /// A device on a port.
 #[derive(Clone, Debug)]
 pub(super) struct Device {
-    hid: Hid,
+    function: Function,
     address: u8,
     configuration: u8,
     stage: Stage,
@@ -85,28 +93,60 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn new(hid: Hid) -> Self {
-        Self { hid, address: 0, configuration: 0, stage: Stage::Idle, is_halted: false }
+    /// What people hold in their hands.
+    pub(super) fn of_person(hid: Hid) -> Self {
+        Self::new(Function::Person(hid))
+    }
+
+    /// What has more devices behind it.
+    pub(super) fn hub(hub: Hub) -> Self {
+        Self::new(Function::Hub(hub))
+    }
+
+    fn new(function: Function) -> Self {
+        Self { function, address: 0, configuration: 0, stage: Stage::Idle, is_halted: false }
     }
 
     /// The port was reset.
     pub(super) fn reset(&mut self) {
         (self.address, self.configuration, self.stage, self.is_halted) = (0, 0, Stage::Idle, false);
-        self.hid.reset();
+        self.reset_function();
     }
 
-    pub(super) const fn address(&self) -> u8 {
-        self.address
+    fn reset_function(&mut self) {
+        match &mut self.function {
+            Function::Person(hid) => hid.reset(),
+            Function::Hub(hub) => hub.reset(),
+        }
+    }
+
+    /// The device that answers to this address: this one, or one behind it.
+    pub(super) fn find(&mut self, address: u8) -> Option<&mut Self> {
+        if self.address == address {
+            return Some(self);
+        }
+        match &mut self.function {
+            Function::Hub(hub) if self.configuration != 0 => hub.find(address),
+            _ => None,
+        }
     }
 
     /// Whether it has something to say.
     pub(super) fn has_news(&self) -> bool {
-        self.configuration != 0 && self.hid.has_report()
+        self.configuration != 0
+            && match &self.function {
+                Function::Person(hid) => hid.has_report(),
+                Function::Hub(hub) => hub.has_news(),
+            }
     }
 
     /// A person did something. Says whether it was for this device.
     pub(super) fn input(&mut self, event: InputEvent) -> bool {
-        self.configuration != 0 && self.hid.input(event)
+        self.configuration != 0
+            && match &mut self.function {
+                Function::Person(hid) => hid.input(event),
+                Function::Hub(hub) => hub.input(event),
+            }
     }
 
     /// Performs a transaction of endpoint `endpoint`. At most `room` bytes can be given back.
@@ -114,7 +154,11 @@ impl Device {
         match (endpoint, token) {
             (0, _) => self.control(token, room),
             (1, Token::In) if self.configuration != 0 && !self.is_halted => {
-                self.hid.take_report().map_or(Answer::Nak, |report| Answer::Ack(report.into_iter().collect()))
+                let report = match &mut self.function {
+                    Function::Person(hid) => hid.take_report(),
+                    Function::Hub(hub) => hub.take_report(),
+                };
+                report.map_or(Answer::Nak, Answer::Ack)
             }
             _ => Answer::Stall,
         }
@@ -189,8 +233,9 @@ impl Device {
         let consent = || Some(heapless::Vec::new());
         let bytes = |bytes: &[u8]| heapless::Vec::from_slice(bytes).ok();
         match (request.kind, request.code) {
-            // GET_STATUS: powered by the bus, no remote wake-up; of an interface; of an endpoint.
-            (0x80 | 0x81, 0) => bytes(&[0, 0]),
+            // GET_STATUS: a hub has power of its own, no remote wake-up; of an interface; of an endpoint.
+            (0x80, 0) => bytes(&[u8::from(matches!(self.function, Function::Hub(_))), 0]),
+            (0x81, 0) => bytes(&[0, 0]),
             (0x82, 0) => bytes(&[u8::from(self.is_halted && request.index & 0x0f == 1), 0]),
             // CLEAR_FEATURE, SET_FEATURE: remote wake-up is taken, and nobody is woken.
             (0x00, 1 | 3) if request.value == 1 => consent(),
@@ -203,21 +248,27 @@ impl Device {
             // GET_DESCRIPTOR, of the device and of the interface.
             (0x80 | 0x81, 6) => {
                 let [index, kind] = request.value.to_le_bytes();
-                self.hid.descriptor(kind, index)
+                match &self.function {
+                    Function::Person(hid) => hid.descriptor(kind, index),
+                    Function::Hub(_) => Hub::descriptor(kind, index),
+                }
             }
             // GET_CONFIGURATION, SET_CONFIGURATION.
             (0x80, 8) => bytes(&[self.configuration]),
             (0x00, 9) if request.value <= 1 => {
                 self.configuration = u8::from(request.value == 1);
                 self.is_halted = false;
-                self.hid.reset();
+                self.reset_function();
                 consent()
             }
             // GET_INTERFACE, SET_INTERFACE: there is one, with one setting.
             (0x81, 10) => bytes(&[0]),
             (0x01, 11) if request.value == 0 => consent(),
-            (0xa1 | 0x21, _) => self.hid.class_request(request, data),
-            _ => None,
+            _ => match &mut self.function {
+                Function::Person(hid) if matches!(request.kind, 0xa1 | 0x21) => hid.class_request(request, data),
+                Function::Hub(hub) => hub.class_request(request),
+                Function::Person(_) => None,
+            },
         }
     }
 }

@@ -348,7 +348,10 @@ impl Hid {
 }
 
 /// Makes a string descriptor.
-fn string<const N: usize>(bytes: &mut heapless::Vec<u8, N>, text: &str) -> Result<(), heapless::CapacityError> {
+pub(super) fn string<const N: usize>(
+    bytes: &mut heapless::Vec<u8, N>,
+    text: &str,
+) -> Result<(), heapless::CapacityError> {
     let len = text.len().saturating_mul(2).saturating_add(2);
     bytes.extend_from_slice(&[u8::try_from(len).unwrap_or(u8::MAX), 3])?;
     for letter in text.encode_utf16() {

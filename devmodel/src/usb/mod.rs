@@ -9,16 +9,18 @@
 //! | `schedule` | one frame: queue heads, transfer descriptors, what is written back |
 //! | `device` | the control endpoint that all devices have |
 //! | `hid` | tablet, mouse and keyboard: descriptors, reports, queues of events |
+//! | `hub` | the hub that is there for more than two devices |
 //! | `keys` | from key codes of Linux to those of USB |
 //!
 //! Source: Universal Host Controller Interface Design Guide 1.1; USB 1.1, chapters 8 and 9; Device Class Definition for HID
 //! 1.11, and its Usage Tables 1.12.
-//! Not modelled: isochronous transfers, remote wake-up, legacy keyboard emulation, hubs, low speed, the idle rate (reports
+//! Not modelled: isochronous transfers, remote wake-up, legacy keyboard emulation, low speed, the idle rate (reports
 //! are made of changes only), and data toggles, which a device here never has reason to doubt.
 //! Invariant: a walk looks at no more than 256 entries, wherever they point.
 
 mod device;
 mod hid;
+mod hub;
 mod keys;
 mod schedule;
 #[cfg(test)]
@@ -26,4 +28,4 @@ mod tests;
 mod uhci;
 
 pub use hid::Kind as UsbDevice;
-pub use uhci::{PORTS, Uhci};
+pub use uhci::{DEVICES, PORTS, Uhci};

@@ -146,7 +146,7 @@ impl Transfer {
             return Next::Waits;
         }
         *bytes = bytes.saturating_add(room);
-        let device = devices.iter_mut().flatten().find(|device| device.address() == address);
+        let device = devices.iter_mut().flatten().find_map(|device| device.find(address));
         let answer = device.map(|device| match (pid, &*data) {
             (PID_SETUP, &[a, b, c, d, e, f, g, h]) => {
                 device.transact(endpoint, Token::Setup([a, b, c, d, e, f, g, h]), 0)

@@ -438,3 +438,39 @@ fn every_register_takes_every_width_and_value() {
         bus.pass(1);
     }
 }
+
+/// USB 1.1, 11.16: what a driver does with a hub until the devices behind it answer.
+#[test]
+fn devices_beyond_the_ports_are_behind_a_hub() {
+    let mut bus = Bus::new(&[UsbDevice::Tablet, UsbDevice::Mouse, UsbDevice::Keyboard]);
+    bus.enumerate(1);
+    bus.write(0x10, Width::Word, 0);
+    bus.enumerate(2);
+    bus.write(0x10, Width::Word, 0x04);
+    assert_eq!(bus.control(2, [0x80, 6, 0, 1, 0, 0, 18, 0], &[]).unwrap()[4], 9, "a hub");
+    assert_eq!(bus.control(2, [0xa0, 6, 0, 0x29, 0, 0, 11, 0], &[]).unwrap()[2], 8, "of eight ports");
+    assert_eq!(bus.control(2, [0xa3, 0, 0, 0, 2, 0, 4, 0], &[]).unwrap(), [1, 1, 1, 0], "connected, and new");
+    assert_eq!(bus.control(2, [0xa3, 0, 0, 0, 3, 0, 4, 0], &[]).unwrap(), [0, 1, 0, 0], "nothing");
+    assert_eq!(bus.control(2, [0xa3, 0, 0, 0, 9, 0, 4, 0], &[]), None, "no such port");
+    bus.queue(&[(COMPLETE, IN, 2, 1, 2, DATA)]);
+    bus.pass(4);
+    assert_eq!(bus.data(2), [0b110, 0], "ports 1 and 2 have changed");
+    for (port, address) in [(1, 3), (2, 4)] {
+        bus.control(2, [0x23, 3, 4, 0, port, 0, 0, 0], &[]).unwrap();
+        assert_eq!(bus.control(2, [0xa3, 0, 0, 0, port, 0, 4, 0], &[]).unwrap(), [3, 1, 0x11, 0], "on, and reset");
+        for change in [16, 20] {
+            bus.control(2, [0x23, 1, change, 0, port, 0, 0, 0], &[]).unwrap();
+        }
+        bus.enumerate(address);
+    }
+    bus.queue(&[(COMPLETE, IN, 2, 1, 2, DATA)]);
+    bus.pass(4);
+    assert_ne!(bus.get(TDS + 4) & ACTIVE, 0, "nothing has changed any more");
+    bus.uhci.input(&mut bus.host, InputEvent::Key { code: 30, down: true });
+    bus.queue(&[(COMPLETE, IN, 4, 1, 8, DATA)]);
+    bus.pass(4);
+    assert_eq!(bus.data(8), [0, 0, 4, 0, 0, 0, 0, 0], "the keyboard on port 2 says A");
+    // The hub's own port is switched off: nobody behind it answers.
+    bus.write(0x12, Width::Word, 0);
+    assert_eq!(bus.control(4, [0x80, 6, 0, 1, 0, 0, 18, 0], &[]), None);
+}

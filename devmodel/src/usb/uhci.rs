@@ -10,6 +10,7 @@
 
 use super::device::Device;
 use super::hid::{Hid, Kind};
+use super::hub::{self, Hub};
 use super::schedule::{self, Outcome};
 use crate::access::Width;
 use crate::card::Card;
@@ -21,6 +22,9 @@ use alloc::vec::Vec;
 
 /// Ports of the root hub.
 pub const PORTS: usize = 2;
+
+/// Devices that there can be: one on the first port, the others behind a hub on the second.
+pub const DEVICES: usize = hub::PORTS + 1;
 
 /// Nanoseconds of a frame.
 const FRAME: u64 = 1_000_000;
@@ -98,7 +102,8 @@ pub struct Uhci {
 }
 
 impl Uhci {
-    /// A controller with these devices, at most one for each port; what is beyond is left out.
+    /// A controller with these devices. Where they are more than its ports, all but the first are behind a hub, as QEMU
+    /// puts them; what is beyond [`DEVICES`] is left out.
     #[must_use]
     pub fn new(devices: Vec<Kind>) -> Self {
         let config = ConfigSpace::new(Identity {
@@ -114,8 +119,12 @@ impl Uhci {
         // SBRN: USB 1.0. LEGSUP: interrupts go to the pin; the rest is storage.
         .with_registers(0x60, &[0x10], &[0])
         .with_registers(0xc0, &[0x00, 0x20], &[0x3f, 0x20]);
-        let mut devices = devices.into_iter().map(|kind| Device::new(Hid::new(kind)));
-        let ports = core::array::from_fn(|_| Port { status: port::PRESENT, device: devices.next() });
+        let needs_hub = devices.len() > PORTS;
+        let mut devices = devices.into_iter();
+        let person = |kind| Device::of_person(Hid::new(kind));
+        let first = devices.next().map(person);
+        let second = if needs_hub { Some(Device::hub(Hub::new(devices))) } else { devices.next().map(person) };
+        let ports = [first, second].map(|device| Port { status: port::PRESENT, device });
         let mut uhci = Self {
             config,
             ports,
@@ -154,7 +163,7 @@ impl Uhci {
         let Some(port) = self.ports.get_mut(number).filter(|port| port.device.is_some() != device.is_some()) else {
             return false;
         };
-        port.device = device.map(|kind| Device::new(Hid::new(kind)));
+        port.device = device.map(|kind| Device::of_person(Hid::new(kind)));
         port.status |= port::CONNECT_CHANGE;
         if port.device.is_some() {
             port.status |= port::CONNECTED;

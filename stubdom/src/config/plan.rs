@@ -230,8 +230,8 @@ impl Config {
                 "keyboard" => UsbDevice::Keyboard,
                 _ => return refuse("tablet, mouse and keyboard are; name no other in usbdevice of xl.cfg"),
             });
-            if devices.len() > devmodel::usb::PORTS {
-                return refuse("there is room for two USB devices: shorten usbdevice in xl.cfg");
+            if devices.len() > devmodel::usb::DEVICES {
+                return refuse("there is room for nine USB devices: shorten usbdevice in xl.cfg");
             }
         }
         Ok((self.usb || !devices.is_empty()).then_some(devices))

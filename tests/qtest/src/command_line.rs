@@ -379,8 +379,8 @@ impl Draft {
                 bail!("\"{text}\": there is a graphics card already; see -vga none");
             }
             Device::Vga(model, bytes) => (self.plan.video_model, self.plan.video_bytes) = (model, Some(bytes)),
-            Device::Usb(..) if self.plan.usb.len() >= devmodel::usb::PORTS => {
-                bail!("\"{text}\": there are only two USB ports")
+            Device::Usb(..) if self.plan.usb.len() >= devmodel::usb::DEVICES => {
+                bail!("\"{text}\": there is room for nine USB devices")
             }
             Device::Usb(id, device) => self.plan.usb.push((id, device)),
             Device::Card(card, _) if cards::is_ahci(&card.driver) && self.drives.ahci.is_some() => {

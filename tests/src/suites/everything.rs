@@ -28,13 +28,14 @@ cat /tmp/up >/dev/tcp/$3/8002; sleep 1; \
 echo $1 $(cat /sys/class/net/$1/address) errors $(cat /sys/class/net/$1/statistics/[rt]x_errors | tr '\\n' ' '); \
 }";
 
-/// Two disks, a CD, a Cirrus card, two network cards of different models, a tablet, and four serial ports.
+/// Two disks, a CD, a Cirrus card, two network cards of different models, a tablet and two devices behind a hub, and four
+/// serial ports.
 fn everything(context: &Context) -> Result<Outcome> {
     // Linux gives names to disks in the order in which it is through with them.
     let mut config = entry_with(context, "emulated", "s#/dev/sda1 #/dev/sda1,/dev/sdb1 #")?
         .line("vga='cirrus'")
         .line("usb=1")
-        .line("usbdevice='tablet'")
+        .line("usbdevice=['tablet','mouse','keyboard']")
         .line("serial=['pty','pty','pty','pty']")
         .line(
             "vif=['bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:03','bridge=xenbr0,model=rtl8139,mac=00:16:3e:01:02:04']",
@@ -55,12 +56,13 @@ fn everything(context: &Context) -> Result<Outcome> {
     guest.serial().wait_for("stubdom guest ready", UP)?;
     guest.serial().wait_for("root@guest", LIMIT)?;
     guest.serial().send(
-        b"modprobe -a sr_mod uhci_hcd usbhid hid_generic; sleep 2; echo ports-$(grep -c 16550A /proc/tty/driver/serial); \
+        b"modprobe -a sr_mod uhci_hcd usbhid hid_generic; sleep 5; \
+          echo inputs-$(grep -c 'Xen USB' /proc/bus/input/devices); echo ports-$(grep -c 16550A /proc/tty/driver/serial); \
           second=sda; [ ! -e /dev/sda1 ] || second=sdb; \
           for disk in $second sr0; do dd if=/dev/$disk bs=128k 2>/dev/null | sha256sum; done; echo disks-$((6 * 7))\r",
     )?;
     let said = guest.serial().wait_for("disks-42", LIMIT)?;
-    for words in sums.lines().chain(["ports-4"]) {
+    for words in sums.lines().chain(["ports-4", "inputs-3"]) {
         ensure!(said.contains(words), "no {words:?} in:\n{said}");
     }
     tablet(&guest)?;
