@@ -5,6 +5,7 @@
 use super::hid::Hid;
 use super::hub::Hub;
 use crate::host::InputEvent;
+use alloc::boxed::Box;
 
 /// Bytes of a packet of the control endpoint.
 pub(super) const CONTROL_PACKET: usize = 8;
@@ -75,10 +76,11 @@ enum Stage {
 }
 
 /// What a device is for.
+#[expect(clippy::large_enum_variant, reason = "all devices but a hub are the large variant")]
 #[derive(Clone, Debug)]
 enum Function {
     Person(Hid),
-    Hub(Hub),
+    Hub(Box<Hub>),
 }
 
 /// A device on a port.
@@ -100,7 +102,7 @@ impl Device {
 
     /// What has more devices behind it.
     pub(super) fn hub(hub: Hub) -> Self {
-        Self::new(Function::Hub(hub))
+        Self::new(Function::Hub(Box::new(hub)))
     }
 
     fn new(function: Function) -> Self {

@@ -10,7 +10,7 @@ use crate::domain::DeviceModel;
 use crate::suite::{Case, Context, Outcome};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("three-ways-to-reset-are-reboots-for-xl", 400, reboots),
+    Case::new("three-ways-to-reset-are-reboots-for-xl", 240, reboots),
     Case::new("a-crash-is-seen-by-xl", 200, crash),
     Case::new("a-guest-at-work-can-be-destroyed", 300, destroy),
 ];
