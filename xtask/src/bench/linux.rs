@@ -39,7 +39,7 @@ pub(super) fn measure(agent: Agent, device_model: DeviceModel, bus: Bus, log: &P
         loop=$(losetup --find --show {FOLDER}/bench.changes)
         dmsetup create bench --noudevsync --table \"0 $(blockdev --getsz /dev/testbed/guest) snapshot /dev/testbed/guest $loop N 8\"
         dmsetup mknodes bench; mount -o loop,offset=1048576 /dev/mapper/bench {FOLDER}/mnt
-        sed -i 's/^set default=.*/set default=emulated/; s#/dev/sda1 #/dev/sda1,/dev/sdb1 #; s/^set gfxpayload=.*/insmod all_video; set gfxpayload=1280x800x32/' \
+        sed -i 's/^set default=.*/set default=emulated/; s#/dev/sda1 #/dev/sda1,/dev/sdb1 #; s/^set gfxpayload=.*/insmod all_video; set gfxpayload=1280x800x32/; s/^set timeout=.*/set timeout=0/; /^terminal_/d' \
             {FOLDER}/mnt/boot/grub/grub.cfg
         umount {FOLDER}/mnt; dd if=/dev/zero of={DATA_DISK} bs=1M count=31 2>/dev/null
         setsid socat -u TCP-LISTEN:8002,reuseaddr,fork OPEN:/dev/null,wronly >/dev/null 2>&1 &"
