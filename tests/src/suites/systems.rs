@@ -40,6 +40,10 @@ fn memtest(context: &Context) -> Result<Outcome> {
 
 /// OVMF finds the disk, its shell starts the kernel from there, and that takes its own drivers for the root disk.
 fn uefi(context: &Context) -> Result<Outcome> {
+    if context.xen != "4.17" && !context.kvm {
+        let why = "under the OVMF of Debian 13, a kernel that starts makes QEMU 7.2 itself end by an assertion";
+        return Ok(Outcome::Skipped(why.to_owned()));
+    }
     let mut config = context.debian("uefi", DeviceModel::Stubdom)?.line("bios='ovmf'").disk(EFI, "hdb");
     config.memory = 256;
     let guest = context.start(&config)?;
