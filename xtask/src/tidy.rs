@@ -60,7 +60,7 @@ const RULES: &[Rule] = &[
     Rule { folder: "tests/pv", may_use: &["minios"], unsafe_code: Unsafe::In(&["main.rs"]) },
     Rule { folder: "tests/qtest", may_use: &["devmodel"], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "tests", may_use: &["guests"], unsafe_code: Unsafe::Forbidden },
-    Rule { folder: "xtask", may_use: &["tests"], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "xtask", may_use: &["tests", "qtest"], unsafe_code: Unsafe::Forbidden },
 ];
 
 /// Names of our packages, as they stand in manifests.
