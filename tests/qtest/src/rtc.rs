@@ -266,14 +266,14 @@ impl Rtc {
     }
 
     fn encode(&self, value: u8) -> u8 {
-        if self.registers[B] & BINARY != 0 { value } else { value / 10 << 4 | value % 10 }
+        if self.registers[B] & BINARY != 0 { value } else { (value / 10) << 4 | (value % 10) }
     }
 
     fn encode_hour(&self, hour: u8) -> u8 {
         if self.registers[B] & HOURS_24 != 0 {
             return self.encode(hour);
         }
-        let shown = if hour % 12 == 0 { 12 } else { hour % 12 };
+        let shown = if hour.is_multiple_of(12) { 12 } else { hour % 12 };
         self.encode(shown) | if hour >= 12 { AFTERNOON } else { 0 }
     }
 
