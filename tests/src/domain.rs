@@ -213,9 +213,11 @@ impl Guest {
         Viewer::open(stream)
     }
 
-    /// What the screen shows now.
+    /// What the screen shows now. QEMU's VNC server can lose its thread when the guest sets a mode at that very moment: it
+    /// is asked once more.
     pub fn picture(&self) -> Result<Screen> {
-        Ok(self.viewer()?.picture()?.clone())
+        let look = || Ok(self.viewer()?.picture()?.clone());
+        look().or_else(|_: anyhow::Error| look())
     }
 
     /// What `xl list` says: its state in letters, or nothing when the guest is gone.

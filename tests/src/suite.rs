@@ -228,6 +228,20 @@ const SLIP: &str = "A guest had a triple fault, or the testbed is gone. The emul
                     and then enters or leaves a guest with wrong registers, or ends by an assertion of its own (see \
                     qemu.log): so this case is tried once more.";
 
+/// Shows where each CPU of each domain is, three times, and lets Xen print what it knows of event channels and domains.
+const WHERE: &str = "for turn in 1 2 3; do
+    xl list | awk '$2 > 0 { print $1, $2, $4 }' | while read -r name domain cpus; do
+        for cpu in $(seq 0 $((cpus - 1))); do
+            echo \"== $name (domain $domain), CPU $cpu\"
+            timeout 5 /usr/lib/xen-*/bin/xenctx \"$domain\" \"$cpu\" 2>&1
+        done
+    done
+    sleep 1
+done
+xl vcpu-list
+xl debug-keys q
+xl debug-keys e";
+
 /// How a case ended.
 struct Ended {
     /// Its name, and how long it took.
@@ -262,6 +276,11 @@ fn attempt(plan: &Plan, case: &Case, running: &mut Option<Testbed>) -> Result<En
     if result.is_err() {
         // An emulator that comes to its end takes a moment.
         thread::sleep(Duration::from_secs(2));
+        if testbed.is_running()
+            && let Ok(places) = context.agent.exec(WHERE)
+        {
+            fs::write(context.logs.join("where.log"), places.stdout)?;
+        }
     }
     let has_slipped = result.is_err()
         && !plan.options.emulator.kvm

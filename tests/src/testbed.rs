@@ -113,6 +113,9 @@ pub struct Options {
     pub disks: Vec<Disk>,
     /// How time passes.
     pub clock: Clock,
+    /// CPUs of the whole testbed; a single one where instructions are counted. Emulated, each takes one of this machine's
+    /// for itself: with fewer there they wait for each other's locks, and all goes several times slower.
+    pub cpus: usize,
     /// Memory of the whole testbed in MiB; dom0 has 1024 of them.
     pub memory: u32,
     /// The folder of `testbed.log`, the output of Xen and dom0, and of `qemu.log`, what QEMU has to say.
@@ -389,15 +392,15 @@ impl Write for Stream {
 /// QEMU's command line. Each flag has a reason: Xen panics on the emulated MWAIT, its PV dom0 on SMAP, and it does not
 /// know an exit for RDTSC that an emulated RDTSCP causes.
 fn command(options: &Options, port: u16) -> Result<Command> {
-    let Options { emulator, dom0, disks, clock, memory, .. } = options;
+    let Options { emulator, dom0, disks, clock, cpus, memory, .. } = options;
     // QEMU ends with the thread that started it, whatever ends that.
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]).arg(&emulator.program).args(&emulator.arguments);
     command.args(["-machine", "q35", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"]);
     command.args(["-m", &memory.to_string()]);
     match (emulator.kvm, clock) {
-        (true, Clock::Wall) => command.args(["-accel", "kvm", "-cpu", "host", "-smp", "2"]),
-        (false, Clock::Wall) => command.args(["-accel", "tcg,thread=multi", "-smp", "2"]),
+        (true, Clock::Wall) => command.args(["-accel", "kvm", "-cpu", "host", "-smp", &cpus.to_string()]),
+        (false, Clock::Wall) => command.args(["-accel", "tcg,thread=multi", "-smp", &cpus.to_string()]),
         (_, Clock::Instructions) => {
             command.args(["-accel", "tcg,thread=single", "-icount", "shift=1,sleep=off", "-smp", "1"])
         }

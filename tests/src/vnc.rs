@@ -168,14 +168,14 @@ impl<S: Read + Write> Viewer<S> {
         match kind {
             0 => {
                 let [_, c0, c1] = read(&mut self.server)?;
-                let mut drawn = 0;
+                let (mut drawn, mut is_new_size) = (0, false);
                 for _ in 0..u16::from_be_bytes([c0, c1]) {
                     match self.rectangle()? {
                         Some(pixels) => drawn += pixels,
-                        None => return Ok((0, true)),
+                        None => is_new_size = true,
                     }
                 }
-                Ok((drawn, false))
+                Ok((drawn, is_new_size))
             }
             // SetColourMapEntries: there is none in true colour.
             1 => {

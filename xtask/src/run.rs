@@ -82,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         dom0: image::dom0(arguments.xen)?,
         disks: file.disks.clone(),
         clock: Clock::Wall,
+        cpus: 2,
         memory: arguments.memory,
         logs: logs.clone(),
     };

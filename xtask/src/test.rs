@@ -3,8 +3,9 @@
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tests::domain::{CD, IOEMU, RAMDISK, SELFTEST};
 use tests::guest_image::GuestProgram;
 use tests::suite::{self, Case, Counts, Plan};
@@ -22,6 +23,9 @@ pub(crate) struct Arguments {
     /// The release of Xen, instead of all.
     #[arg(long)]
     xen: Option<Xen>,
+    /// CPUs of each testbed, one if not said. As many testbeds run side by side as there are CPUs for.
+    #[arg(long)]
+    cpus: Option<usize>,
     /// Show what there is, and run nothing.
     #[arg(long)]
     list: bool,
@@ -43,13 +47,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.name.is_none() {
         counts += unit_tests()?;
     }
-    counts += whole_system(&cases, arguments.xen)?;
+    counts += whole_system(&cases, arguments)?;
     println!("{counts}");
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs every case on every release of Xen that is asked for.
-fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
+/// Runs every case on every release of Xen that is asked for, releases side by side where there are CPUs enough.
+fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
     let mut counts = Counts::default();
     if cases.is_empty() {
         return Ok(counts);
@@ -58,16 +62,20 @@ fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
     let program = std::fs::read(&images.guest).context("no test guest")?;
     let program = Arc::new(GuestProgram::from_elf(&program)?);
     let media = guest::media()?;
+    let emulator = emulator::find()?;
     let disk = |name: &str, file| Disk { name: name.to_owned(), file, format: Format::Raw, writes: Writes::Forgotten };
     let disks = vec![disk("guest", media.disk), disk("efi", media.efi)];
-    for xen in xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
+    let cpus = arguments.cpus.unwrap_or(1).max(1);
+    let mut plans = Vec::new();
+    for xen in arguments.xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
         let logs = paths::target().join("tests").join(xen.to_string());
-        let plan = Plan {
+        plans.push(Plan {
             options: Options {
-                emulator: emulator::find()?,
+                emulator: emulator.clone(),
                 dom0: image::dom0(xen)?,
                 disks: disks.clone(),
                 clock: Clock::Wall,
+                cpus,
                 memory: 3072,
                 logs: logs.clone(),
             },
@@ -80,9 +88,20 @@ fn whole_system(cases: &[&Case], xen: Option<Xen>) -> Result<Counts> {
                 (media.cd.clone(), CD),
             ],
             program: Arc::clone(&program),
-        };
-        println!("        Whole-system cases on Xen {xen}");
-        counts += suite::run(&plan, cases)?;
+        });
+    }
+    let at_once = thread::available_parallelism()?.get() / cpus;
+    for plans in plans.chunks(at_once.max(1)) {
+        let names: Vec<_> = plans.iter().map(|plan| plan.xen.as_str()).collect();
+        println!("        Whole-system cases on Xen {}", names.join(" and "));
+        counts += thread::scope(|scope| {
+            let runs: Vec<_> = plans.iter().map(|plan| scope.spawn(|| suite::run(plan, cases))).collect();
+            let mut counts = Counts::default();
+            for run in runs {
+                counts += run.join().map_err(|_| anyhow!("the cases panicked; the message is above"))??;
+            }
+            anyhow::Ok(counts)
+        })?;
     }
     Ok(counts)
 }

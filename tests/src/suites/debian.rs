@@ -17,7 +17,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 const UP: Duration = Duration::from_secs(400);
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A Debian guest that starts another entry of its boot menu.
 pub(super) fn entry(context: &Context, name: &str) -> Result<Config> {
