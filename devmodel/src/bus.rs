@@ -39,6 +39,8 @@ pub enum PortOwner {
     DebugPort,
     /// Firmware configuration.
     FwCfg,
+    /// Firmware configuration by DMA.
+    FwCfgDma,
     /// PCI configuration address, and the reset control register among its bytes.
     PciConfigAddress,
     /// PCI configuration data.

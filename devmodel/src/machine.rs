@@ -22,6 +22,7 @@ use crate::bus::{AddressMap, CardRegion, MemoryOwner, MemoryRange, PortOwner, Po
 use crate::card::Card;
 use crate::cmos::{BootDevice, Cmos, CmosConfig};
 use crate::debug_port::{self, DebugPort};
+use crate::fw_cfg::linux::{self, LinuxBoot, LinuxError};
 use crate::fw_cfg::{self, FwCfg, FwCfgConfig};
 use crate::host::{
     DiskError, DiskId, GuestAddr, Host, InputEvent, IsaIrq, Level, NicId, Range, SerialId, ShutdownReason, Surface,
@@ -163,6 +164,8 @@ pub struct MachineConfig {
     pub uuid: [u8; 16],
     /// The firmware's debug ports are there, and what it writes goes to the guest's log.
     pub firmware_log: bool,
+    /// A kernel that is started before anything in the boot order.
+    pub linux: Option<LinuxBoot>,
 }
 
 /// Why there can be no such machine.
@@ -178,11 +181,14 @@ pub enum MachineError {
     DuplicateDisk,
     /// There is no place for another card.
     Slots,
+    /// The kernel cannot be started.
+    Linux(LinuxError),
 }
 
 impl core::fmt::Display for MachineError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(match self {
+            Self::Linux(error) => return error.fmt(f),
             Self::SerialPorts => "a machine has at most four serial ports",
             Self::VideoMemory => "the size of video memory is a power of two from 1 to 256 MiB",
             Self::VideoRom => "the video BIOS is at most 64 KiB long",
@@ -250,6 +256,8 @@ pub struct Machine {
     fw_cfg: FwCfg,
     debug_port: DebugPort,
     reset_ports: ResetPorts,
+    /// It is in sleep state S3.
+    is_asleep: bool,
     /// What the host was told of the PCI links.
     reported_routes: [Option<IsaIrq>; 4],
     /// What the host was told of the interrupt lines, one bit each.
@@ -287,12 +295,13 @@ impl Machine {
             i8042: I8042::new(),
             serial: (0..config.serial_ports).map(|port| Uart16550::new(SerialId(port))).collect(),
             cmos: cmos(&config),
-            fw_cfg: fw_cfg(&config),
+            fw_cfg: fw_cfg(&config)?,
             debug_port: DebugPort::default(),
             ide: Piix3Ide::new(config.drives),
             vga: config.vga.map(VgaCard::new),
             cards: Vec::new(),
             reset_ports: ResetPorts::default(),
+            is_asleep: false,
             reported_routes: [None; 4],
             reported_lines: 0,
         })
@@ -321,6 +330,31 @@ impl Machine {
     /// Changes the boot order that firmware finds in CMOS.
     pub fn set_boot_order(&mut self, order: &BootOrder) {
         self.cmos.set_boot_order(&order.0);
+    }
+
+    /// Wakes the machine from sleep state S3: all devices are as after power on, and memory is as it was. `false`: it does not
+    /// sleep.
+    pub fn wake_up<H: Host>(&mut self, host: &mut H) -> bool {
+        let was_asleep = core::mem::take(&mut self.is_asleep);
+        if was_asleep {
+            self.reset(host);
+            host.wake_up();
+        }
+        was_asleep
+    }
+
+    /// The CPUs that are there, one bit each, as the operating system sees them.
+    #[must_use]
+    pub fn cpus(&self) -> u128 {
+        self.pm.as_ref().map_or(0, Piix4Pm::cpus)
+    }
+
+    /// Adds CPU `index` and tells the operating system. `false`: it is there already, there can be none such, or there is no
+    /// power management to tell of it.
+    pub fn plug_cpu<H: Host>(&mut self, host: &mut H, index: u32) -> bool {
+        let is_new = self.pm.as_mut().is_some_and(|pm| pm.plug_cpu(index));
+        self.report_lines(host);
+        is_new
     }
 
     /// Puts every device to its state at power on and reports everything there is to report. Also called once at the
@@ -398,6 +432,7 @@ impl Machine {
             PortOwner::I8042 => self.i8042.read(port.0).into(),
             PortOwner::Cmos => low(read_bytes(offset, width, |at| self.cmos.read(at))),
             PortOwner::FwCfg => low(self.fw_cfg.read(offset, width)),
+            PortOwner::FwCfgDma => low(self.fw_cfg.read_dma(offset, width)),
             PortOwner::DebugPort => self.debug_port.read().into(),
             PortOwner::XenPlatformFixed => {
                 self.xen_platform.as_ref().map_or(ones(width), |(_, device)| low(device.read_fixed(offset, width)))
@@ -470,6 +505,7 @@ impl Machine {
             },
             PortOwner::Cmos => write_bytes(offset, width, value.into(), |at, byte| self.cmos.write(at, byte)),
             PortOwner::FwCfg => self.fw_cfg.write(offset, width, value.into()),
+            PortOwner::FwCfgDma => self.fw_cfg.write_dma(host, offset, width, value.into()),
             PortOwner::DebugPort => self.debug_port.write(byte, host),
             PortOwner::XenPlatformFixed => {
                 if let Some((_, device)) = &mut self.xen_platform {
@@ -499,7 +535,11 @@ impl Machine {
             }
             PortOwner::PowerManagement => match self.pm.as_mut().map(|pm| pm.write(offset, width, value)) {
                 Some(piix4_pm::Effect::PowerOff) => host.shutdown(ShutdownReason::PowerOff),
-                Some(piix4_pm::Effect::Suspend) => host.suspend(),
+                Some(piix4_pm::Effect::Suspend) => {
+                    self.is_asleep = true;
+                    self.cmos.set_waking();
+                    host.suspend();
+                }
                 Some(piix4_pm::Effect::Nothing) | None => {}
             },
             PortOwner::PciConfigAddress => match (offset, width) {
@@ -965,7 +1005,8 @@ impl Machine {
         let serial = serial.fold(0, |lines, (serial, (_, irq))| lines | line(irq, serial.irq_level()));
         let ide = line(IRQ_IDE, self.ide.irq_level(0)) | line(IRQ_IDE.saturating_add(1), self.ide.irq_level(1));
         let i8042 = line(IRQ_KEYBOARD, self.i8042.irq1_level()) | line(IRQ_MOUSE, self.i8042.irq12_level());
-        serial | ide | i8042
+        let sci = line(IRQ_SCI, self.pm.as_ref().is_some_and(Piix4Pm::sci_level).into());
+        serial | ide | i8042 | sci
     }
 
     /// Reports the lines that changed. A byte that waits for the keyboard controller's output buffer follows after
@@ -1054,6 +1095,8 @@ const SLOTS: u8 = 32;
 const IRQ_KEYBOARD: u8 = 1;
 /// ISA line of the mouse.
 const IRQ_MOUSE: u8 = 12;
+/// ISA line of power management events.
+const IRQ_SCI: u8 = 9;
 /// ISA line of the first IDE channel; the second one has the next.
 const IRQ_IDE: u8 = 14;
 
@@ -1108,8 +1151,9 @@ fn cmos(config: &MachineConfig) -> Cmos {
     })
 }
 
-fn fw_cfg(config: &MachineConfig) -> FwCfg {
+fn fw_cfg(config: &MachineConfig) -> Result<FwCfg, MachineError> {
     let mut paths = Vec::new();
+    paths.extend(config.linux.is_some().then(|| linux::BOOT_PATH.into()));
     for device in &config.boot_order.0 {
         let is_meant = |drive: &Option<DriveConfig>| match device {
             BootDevice::HardDisk => matches!(drive, Some(DriveConfig::Disk(_))),
@@ -1119,13 +1163,17 @@ fn fw_cfg(config: &MachineConfig) -> FwCfg {
         let present = config.drives.iter().zip(0_u8..).filter(|(drive, _)| is_meant(drive));
         paths.extend(present.map(|(_, index)| fw_cfg::ide_path(index >> 1, index & 1)));
     }
-    FwCfg::new(&FwCfgConfig {
+    let mut fw_cfg = FwCfg::new(&FwCfgConfig {
         memory: config.ram_bytes,
         cpus: u16::try_from(config.vcpus).unwrap_or(u16::MAX),
         boot_menu: false,
         uuid: config.uuid,
         boot_paths: &paths,
-    })
+    });
+    if let Some(boot) = &config.linux {
+        fw_cfg.add_linux(boot, config.ram_bytes.min(LOW_MEMORY_END)).map_err(MachineError::Linux)?;
+    }
+    Ok(fw_cfg)
 }
 
 fn xen_platform_config() -> ConfigSpace {
@@ -1168,6 +1216,7 @@ fn fixed_ports(config: &MachineConfig) -> Vec<PortRange> {
         add(port, uart::PORTS, PortOwner::Serial(SerialId(id)));
     }
     add(fw_cfg::FIRST_PORT, 2, PortOwner::FwCfg);
+    add(fw_cfg::dma::FIRST_PORT, fw_cfg::dma::PORTS, PortOwner::FwCfgDma);
     if config.firmware_log {
         add(debug_port::FIRMWARE_PORT, 1, PortOwner::DebugPort);
         add(debug_port::BOCHS_PORT, 1, PortOwner::DebugPort);

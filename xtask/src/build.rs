@@ -21,9 +21,10 @@ use crate::progress::Step;
 pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes','-Cllvm-args=-force-attribute=noimplicitfloat']";
 
-/// Where Debian's package `ipxe-qemu` has them, and which ones our cards have.
-const IPXE: &str = "/usr/lib/ipxe/qemu";
-const ROMS: [&str; 2] = ["pxe-e1000.rom", "pxe-rtl8139.rom"];
+/// Expansion ROMs of Debian's packages: those of our network cards, of `ipxe-qemu`, and the one that starts a kernel, of
+/// `qemu-system-data`.
+const ROMS: [&str; 3] =
+    ["/usr/lib/ipxe/qemu/pxe-e1000.rom", "/usr/lib/ipxe/qemu/pxe-rtl8139.rom", "/usr/share/qemu/linuxboot_dma.bin"];
 
 /// The most that the packed device model may have.
 const LARGEST_IMAGE: usize = 512 * 1024;
@@ -131,8 +132,8 @@ fn pack(linked: &Path) -> Result<Vec<u8>> {
 /// Expansion ROMs of network cards, as a tar archive.
 fn roms() -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
-    for name in ROMS {
-        let path = Path::new(IPXE).join(name);
+    for path in ROMS.map(Path::new) {
+        let name = path.file_name().context("not a file")?;
         let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len().try_into()?);

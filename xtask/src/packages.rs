@@ -37,6 +37,7 @@ pub(crate) const BUILD: &[Package] = &[
     Package { name: "gcc", file: "/usr/bin/cc" },
     Package { name: "seabios", file: "/usr/share/seabios/vgabios-stdvga.bin" },
     Package { name: "ipxe-qemu", file: "/usr/lib/ipxe/qemu/pxe-e1000.rom" },
+    Package { name: "qemu-system-data", file: "/usr/share/qemu/linuxboot_dma.bin" },
 ];
 
 /// Builds libFuzzer.

@@ -45,7 +45,7 @@ mod tests;
 
 pub use command_line::CommandLine;
 pub use disk::{Cache, Disk, Media, Slot, Vbd};
-pub use plan::{DriveBus, DrivePlan, MachinePlan, NicModel, NicPlan, SerialPlan, VideoModel, VideoPlan};
+pub use plan::{DriveBus, DrivePlan, KernelPlan, MachinePlan, NicModel, NicPlan, SerialPlan, VideoModel, VideoPlan};
 pub use properties::Properties;
 pub use refusal::{Reason, Refusal, Subject};
 

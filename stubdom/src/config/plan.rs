@@ -2,7 +2,7 @@
 
 use super::disk::{Cache, Family, Media, Slot, Vbd, Vdev};
 use super::refusal::{Reason, Refusal};
-use super::{Config, Contract, Vcpus, VideoKind, table};
+use super::{Config, Contract, DirectKernel, Vcpus, VideoKind, table};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -51,6 +51,19 @@ pub struct MachinePlan {
     pub serials: Vec<SerialPlan>,
     /// The IDE drives and those of the AHCI controller, each by rising slot: at most 4 and 6.
     pub drives: Vec<DrivePlan>,
+    /// What is started before anything in the boot order.
+    pub kernel: Option<KernelPlan>,
+}
+
+/// A Linux kernel that is started without a boot disk. The paths are the toolstack's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KernelPlan {
+    /// The kernel.
+    pub kernel: String,
+    /// Its initial ramdisk.
+    pub initrd: Option<String>,
+    /// Its command line.
+    pub command_line: String,
 }
 
 /// A network card.
@@ -151,7 +164,19 @@ impl Config {
             usb: self.planned_usb()?,
             serials: self.planned_serials()?,
             drives,
+            kernel: self.planned_kernel()?,
         })
+    }
+
+    fn planned_kernel(&self) -> Result<Option<KernelPlan>, Refusal> {
+        let DirectKernel { kernel, initrd, command_line } = self.kernel.clone();
+        let Some(kernel) = kernel else {
+            let lonely = [("-initrd", initrd), ("-append", command_line)];
+            let lonely = lonely.into_iter().find_map(|(option, value)| Some(format!("{option} {}", value?)));
+            let refuse = |argument: String| Err(Refusal::argument(&argument, Reason::Malformed("there is no -kernel")));
+            return lonely.map_or(Ok(None), refuse);
+        };
+        Ok(Some(KernelPlan { kernel, initrd, command_line: command_line.unwrap_or_default() }))
     }
 
     fn planned_memory(&self) -> Result<Option<u64>, Refusal> {

@@ -47,7 +47,6 @@ pub(super) const AHCI: &str =
     "an AHCI controller has six ports: name the other disks xvdg and up in disk=[ ] of xl.cfg";
 pub(super) const STDVGA: &str = "set vga=\"stdvga\" in xl.cfg";
 const SPICE: &str = "set spice=0 and vnc=1 in xl.cfg";
-const KERNEL: &str = "leave out kernel, ramdisk and cmdline in xl.cfg: the guest boots from its disk";
 const RESTORE: &str = "a saved guest cannot be restored yet: start it anew with xl create";
 pub(super) const CHANNEL: &str = "leave out channel=[ ] and COLO options in xl.cfg";
 pub(super) const PASSTHROUGH: &str = "leave out pci=[ ] and gfx_passthru in xl.cfg";
@@ -94,9 +93,9 @@ const QEMU_XEN: &[Line] = &[
     with("-vnc",                Apply(Draft::vnc_only_none)),
     flag("-usb",                Apply(Draft::usb)),
     with("-usbdevice",          Apply(Draft::usb_device)),
-    with("-kernel",             Refuse(Draft::kernel, KERNEL)),
-    with("-initrd",             Refuse(Draft::initrd, KERNEL)),
-    with("-append",             Refuse(Draft::append, KERNEL)),
+    with("-kernel",             Apply(Draft::kernel)),
+    with("-initrd",             Apply(Draft::initrd)),
+    with("-append",             Apply(Draft::append)),
     with("-spice",              Refuse(Draft::spice, SPICE)),
     with("-incoming",           Refuse(Draft::incoming, RESTORE)),
     with("-chardev",            Refuse(Draft::chardev, CHANNEL)),

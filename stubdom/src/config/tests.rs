@@ -165,6 +165,7 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
                 DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
                 DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
             ],
+            kernel: None,
         })
     );
 }
@@ -274,9 +275,6 @@ fn every_refused_argument_is_named_with_advice() {
         (&["-device", "sb16"], "soundhw"),
         (&["-device", "xen-pvdevice,device-id=0xc000"], "vendor_device"),
         (&["-machine", "xenfv,suppress-vmdesc=on,igd-passthru=on"], "gfx_passthru"),
-        (&["-kernel", "/boot/vmlinuz"], "kernel"),
-        (&["-initrd", "/boot/initrd.img"], "ramdisk"),
-        (&["-append", "root=/dev/xvda1, quiet"], "cmdline"),
         (&["-incoming", "$STUBDOM_RESTORE_INCOMING_ARG"], "cannot be restored"),
         (&["-vnc", "127.0.0.1:0,to=99"], "vnc=1"),
         (&["-drive", "file=/dev/xvda,if=ide,index=0,media=disk,cache=unsafe"], "device_model_args"),
@@ -298,6 +296,22 @@ fn every_refused_argument_is_named_with_advice() {
         let refusal = line(traditional(words).unwrap().plan(&[]));
         assert!(refusal.contains(advice), "{refusal}");
     }
+}
+
+#[test]
+fn a_kernel_is_started_with_its_ramdisk_and_command_line() {
+    let plan = |words: &[&str]| qemu_xen(words).unwrap().plan(&[]);
+    assert_eq!(plan(&[]).unwrap().kernel, None);
+    let words = ["-kernel", "/boot/vmlinuz", "-initrd", "/boot/initrd.img", "-append", "root=/dev/xvda1 quiet"];
+    let kernel = plan(&words).unwrap().kernel.unwrap();
+    assert_eq!(kernel.kernel, "/boot/vmlinuz");
+    assert_eq!(kernel.initrd.as_deref(), Some("/boot/initrd.img"));
+    assert_eq!(kernel.command_line, "root=/dev/xvda1 quiet");
+    assert_eq!(plan(&words[..2]).unwrap().kernel.unwrap().command_line, "");
+    let refusal = line(plan(&words[2..4]));
+    assert!(refusal.contains("-initrd /boot/initrd.img") && refusal.contains("no -kernel"), "{refusal}");
+    let refusal = line(plan(&words[4..]));
+    assert!(refusal.contains("-append root=/dev/xvda1 quiet") && refusal.contains("no -kernel"), "{refusal}");
 }
 
 #[test]

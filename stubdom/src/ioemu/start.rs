@@ -12,6 +12,7 @@ use core::time::Duration;
 use devmodel::ahci::{self, Ahci};
 use devmodel::card::Card;
 use devmodel::e1000::E1000;
+use devmodel::fw_cfg::linux::LinuxBoot;
 use devmodel::host::{DiskId, NicId};
 use devmodel::machine::{CdConfig, DRIVES, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::pci::Location;
@@ -31,7 +32,7 @@ use minios::hypercall::{dm, memory};
 use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
-use stubdom::config::{Config, Contract, DriveBus, DrivePlan, MachinePlan, Media, NicModel, Vbd, VideoModel};
+use stubdom::config::{Config, Contract, DriveBus, DrivePlan, KernelPlan, MachinePlan, Media, NicModel, Vbd, VideoModel};
 
 use super::disks::{BUFFER_LEN, Disks};
 use super::display::Display;
@@ -149,7 +150,8 @@ pub(super) async fn start(
         None => None,
     };
     let Drives { ide, ahci } = drives(&plan, &blocks)?;
-    let machine_config = machine_config(&plan, ide, ram_bytes, uuid(&vm));
+    let mut machine_config = machine_config(&plan, ide, ram_bytes, uuid(&vm));
+    machine_config.linux = plan.kernel.as_ref().map(linux).transpose()?;
     let mut machine = Box::new(Machine::new(machine_config)?);
     if let Some(devices) = &plan.usb {
         machine.add_card(Some(UHCI), Box::new(Uhci::new(devices.clone())))?;
@@ -162,6 +164,7 @@ pub(super) async fn start(
     }
     let mut world = World {
         guest,
+        vcpus,
         ioreq,
         memory: GuestMemoryCache::new(guest),
         video,
@@ -473,7 +476,18 @@ fn machine_config(
         acpi: plan.acpi,
         uuid,
         firmware_log: log::log_enabled!(log::Level::Debug),
+        linux: None,
     }
+}
+
+/// A kernel and its ramdisk, out of our own ramdisk.
+fn linux(plan: &KernelPlan) -> Result<LinuxBoot, Failure> {
+    Ok(LinuxBoot {
+        kernel: firmware::file(&plan.kernel)?,
+        initrd: plan.initrd.as_deref().map_or(Ok(&[][..]), firmware::file)?,
+        command_line: plan.command_line.clone(),
+        rom: firmware::file("linuxboot_dma.bin")?.to_vec(),
+    })
 }
 
 /// The cards that are plugged in behind the graphics card, in the order of their slots. The index of a network card's

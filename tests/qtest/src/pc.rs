@@ -84,6 +84,7 @@ impl Pc {
             acpi: plan.acpi,
             uuid: plan.uuid,
             firmware_log: plan.debug_port.is_some(),
+            linux: None,
         };
         let mut machine = Machine::new(config).map_err(|error| anyhow::anyhow!("{error}"))?;
         for (name, bytes) in &plan.firmware_files {

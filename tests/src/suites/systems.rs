@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::domain::{CD, Config, DeviceModel, EFI};
+use crate::domain::{CD, Config, DeviceModel, EFI, FOLDER, RAMDISK};
 use crate::suite::{Case, Context, Outcome};
 use crate::vnc::Screen;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("grub-from-a-cd-starts-memtest", 300, memtest),
+    Case::new("a-kernel-starts-without-a-boot-disk", 300, kernel),
     Case::new("ovmf-finds-its-disk-and-starts-linux", 400, uefi),
 ];
 
@@ -38,6 +39,32 @@ fn memtest(context: &Context) -> Result<Outcome> {
         }
         thread::sleep(Duration::from_secs(1));
     }
+}
+
+/// xl.cfg names a kernel, its ramdisk and its command line. A stub domain gets the files in its own ramdisk.
+fn kernel(context: &Context) -> Result<Outcome> {
+    let files = format!("{FOLDER}/kernel");
+    let config = context.debian("kernel", DeviceModel::Stubdom)?;
+    context.agent.check(&format!(
+        "set -e; mkdir -p {FOLDER}/mnt {files}; mount -o loop,ro,offset=1048576 /dev/mapper/kernel {FOLDER}/mnt
+        cp -L {FOLDER}/mnt/boot/vmlinuz {FOLDER}/mnt/boot/initrd {files}; umount {FOLDER}/mnt
+        cp {RAMDISK} {FOLDER}/ramdisk.tar; tar -C / -rf {FOLDER}/ramdisk.tar {files}/vmlinuz {files}/initrd"
+    ))?;
+    let config = config
+        .line(format!("kernel='{files}/vmlinuz'"))
+        .line(format!("ramdisk='{files}/initrd'"))
+        .line("cmdline='root=/dev/xvda1,/dev/sda1 console=tty0 console=ttyS0,115200 quiet started=directly'")
+        .line(format!("stubdomain_ramdisk='{FOLDER}/ramdisk.tar'"))
+        .line("stubdomain_memory=48");
+    let guest = context.start(&config)?;
+    guest.serial().wait_for("stubdom guest ready", LIMIT)?;
+    guest.serial().wait_for("root@guest", LIMIT)?;
+    guest.serial().send(b"cat /proc/cmdline; echo end-$((6 * 7))\r")?;
+    let said = guest.serial().wait_for("end-42", LIMIT)?;
+    ensure!(said.contains("quiet started=directly\r"), "Linux was started in another way:\n{said}");
+    guest.serial().send(b"poweroff\r")?;
+    guest.wait_for_end(Duration::from_secs(120))?;
+    Ok(Outcome::Passed)
 }
 
 /// OVMF finds the disk, its shell starts the kernel from there, and that takes its own drivers for the root disk.

@@ -1,7 +1,8 @@
 //! QEMU's firmware configuration device, ports 0x510 and 0x511.
 //!
 //! Software writes the number of an item to port 0x510 (16 bits) and reads the item byte by byte from port 0x511, from
-//! its start. Items from 0x20 on are files; item 0x19 is the directory that names them.
+//! its start, or whole by [`dma`]. Items from 0x20 on are files; item 0x19 is the directory that names them. [`linux`] puts
+//! a kernel into items.
 //!
 //! SeaBIOS looks for the device under Xen too (`qemu_cfg_init` does not ask what it runs on). When it finds one, it
 //! reads the file `bootorder`, which goes before the order in [`crate::cmos`]; it adds the memory above 4 GiB that CMOS
@@ -10,11 +11,14 @@
 //! for it (`-kernel`).
 //!
 //! Source: QEMU `docs/specs/fw_cfg.rst`; SeaBIOS `src/fw/paravirt.c`.
-//! Not modelled: the DMA interface (bit 1 of item 1 says so); writing to items, which QEMU does not allow through these
-//! ports either.
+//! Not modelled: items that can be written, which no part of this machine needs.
 //! Invariant: items are made before the guest runs; the guest moves `position` only, and reads zeros beyond an item's end.
 
+pub mod dma;
+pub mod linux;
+
 use crate::access::Width;
+use alloc::borrow::Cow;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -46,7 +50,9 @@ const FILE_DIRECTORY: u16 = 0x19;
 const FIRST_FILE: u16 = 0x20;
 
 /// ID: selecting and reading by ports works.
-const ID_TRADITIONAL: u32 = 1;
+const ID_TRADITIONAL: u32 = 1 << 0;
+/// ID: so does [`dma`].
+const ID_DMA: u32 = 1 << 1;
 /// Selector: the item would be written to.
 const SELECT_WRITE: u16 = 0x4000;
 /// Bytes of a file's name in the directory, with the zero at its end.
@@ -71,7 +77,8 @@ pub struct FwCfgConfig<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Item {
     key: u16,
-    bytes: Vec<u8>,
+    /// What is large lies where the toolstack has put it.
+    bytes: Cow<'static, [u8]>,
 }
 
 /// The device.
@@ -82,22 +89,24 @@ pub struct FwCfg {
     selected: Option<usize>,
     /// The next byte to read.
     position: usize,
+    /// The upper half of the address of a DMA descriptor.
+    descriptor: u64,
 }
 
 impl FwCfg {
     /// The items of a machine.
     #[must_use]
     pub fn new(config: &FwCfgConfig<'_>) -> Self {
-        let mut fw_cfg = Self { items: Vec::new(), selected: None, position: 0 };
-        fw_cfg.add(SIGNATURE, b"QEMU");
-        fw_cfg.add(ID, &ID_TRADITIONAL.to_le_bytes());
-        fw_cfg.add(UUID, &config.uuid);
-        fw_cfg.add(RAM_SIZE, &config.memory.to_le_bytes());
-        fw_cfg.add(NO_GRAPHIC, &0_u16.to_le_bytes());
-        fw_cfg.add(CPUS, &config.cpus.to_le_bytes());
-        fw_cfg.add(BOOT_MENU, &u16::from(config.boot_menu).to_le_bytes());
-        fw_cfg.add(MAX_CPUS, &config.cpus.to_le_bytes());
-        fw_cfg.add(FILE_DIRECTORY, &0_u32.to_be_bytes());
+        let mut fw_cfg = Self { items: Vec::new(), selected: None, position: 0, descriptor: 0 };
+        fw_cfg.add(SIGNATURE, b"QEMU".as_slice());
+        fw_cfg.add(ID, (ID_TRADITIONAL | ID_DMA).to_le_bytes().to_vec());
+        fw_cfg.add(UUID, config.uuid.to_vec());
+        fw_cfg.add(RAM_SIZE, config.memory.to_le_bytes().to_vec());
+        fw_cfg.add(NO_GRAPHIC, 0_u16.to_le_bytes().to_vec());
+        fw_cfg.add(CPUS, config.cpus.to_le_bytes().to_vec());
+        fw_cfg.add(BOOT_MENU, u16::from(config.boot_menu).to_le_bytes().to_vec());
+        fw_cfg.add(MAX_CPUS, config.cpus.to_le_bytes().to_vec());
+        fw_cfg.add(FILE_DIRECTORY, 0_u32.to_be_bytes().to_vec());
         if !config.boot_paths.is_empty() {
             let mut order = config.boot_paths.join("\n").into_bytes();
             order.push(0);
@@ -113,20 +122,22 @@ impl FwCfg {
         let (Ok(count), Ok(len)) = (u16::try_from(files), u32::try_from(bytes.len())) else { return };
         let key = FIRST_FILE.saturating_add(count);
         let Some(directory) = self.items.iter_mut().find(|item| item.key == FILE_DIRECTORY) else { return };
-        for (byte, new) in directory.bytes.iter_mut().zip(u32::from(count).saturating_add(1).to_be_bytes()) {
+        let directory = directory.bytes.to_mut();
+        for (byte, new) in directory.iter_mut().zip(u32::from(count).saturating_add(1).to_be_bytes()) {
             *byte = new;
         }
-        directory.bytes.extend_from_slice(&len.to_be_bytes());
-        directory.bytes.extend_from_slice(&key.to_be_bytes());
-        directory.bytes.extend_from_slice(&[0; 2]);
+        directory.extend_from_slice(&len.to_be_bytes());
+        directory.extend_from_slice(&key.to_be_bytes());
+        directory.extend_from_slice(&[0; 2]);
         let padding = core::iter::repeat(0);
-        directory.bytes.extend(name.bytes().take(NAME_LEN.saturating_sub(1)).chain(padding).take(NAME_LEN));
-        self.items.push(Item { key, bytes });
+        directory.extend(name.bytes().take(NAME_LEN.saturating_sub(1)).chain(padding).take(NAME_LEN));
+        self.items.push(Item { key, bytes: bytes.into() });
     }
 
     /// Selects the signature again, as after power on.
     pub fn reset(&mut self) {
         self.select(SIGNATURE);
+        self.descriptor = 0;
     }
 
     /// Reads at [`FIRST_PORT`] + `offset`: the next byte of the item, at either port.
@@ -149,16 +160,24 @@ impl FwCfg {
     }
 
     fn next_byte(&mut self) -> u8 {
-        let item = self.selected.and_then(|place| self.items.get(place));
-        let byte = item.and_then(|item| item.bytes.get(self.position)).copied();
-        if byte.is_some() {
-            self.position = self.position.saturating_add(1);
-        }
+        let byte = self.rest().first().copied();
+        self.skip(1);
         byte.unwrap_or(0)
     }
 
-    fn add(&mut self, key: u16, bytes: &[u8]) {
-        self.items.push(Item { key, bytes: bytes.to_vec() });
+    /// What is left of the selected item.
+    fn rest(&self) -> &[u8] {
+        let item = self.selected.and_then(|place| self.items.get(place));
+        item.and_then(|item| item.bytes.get(self.position..)).unwrap_or_default()
+    }
+
+    /// Moves on in the selected item, at most to its end.
+    fn skip(&mut self, len: usize) {
+        self.position = self.position.saturating_add(len.min(self.rest().len()));
+    }
+
+    fn add(&mut self, key: u16, bytes: impl Into<Cow<'static, [u8]>>) {
+        self.items.push(Item { key, bytes: bytes.into() });
     }
 }
 
@@ -191,10 +210,10 @@ mod tests {
 
     /// SeaBIOS `qemu_cfg_detect`.
     #[test]
-    fn the_device_shows_its_signature_and_no_dma() {
+    fn the_device_shows_its_signature_and_dma() {
         let mut fw_cfg = machine();
         assert_eq!(item(&mut fw_cfg, 0, 4), b"QEMU");
-        assert_eq!(item(&mut fw_cfg, 1, 4), [1, 0, 0, 0]);
+        assert_eq!(item(&mut fw_cfg, 1, 4), [3, 0, 0, 0]);
     }
 
     #[test]
