@@ -139,6 +139,7 @@ const FIGURES: &[Figure] = &[
     Figure { name: "dma-64k", title: "bus master reads of 64 KiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
     Figure { name: "dma-128k", title: "bus master reads of 128 KiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
     Figure { name: "dma-1m", title: "bus master reads of 1 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
+    Figure { name: "cd-grub", title: "GRUB reads 10 MiB of a CD", unit: SPEED, target: Target::RatioAtLeast(2.0) },
     Figure { name: "ide-read", title: "Linux, IDE: reads of 24 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
     Figure { name: "ide-write", title: "Linux, IDE: writes of 24 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
     Figure { name: "ahci-read", title: "Linux, AHCI: reads of 24 MiB", unit: SPEED, target: Target::RatioAtLeast(1.5) },
@@ -188,16 +189,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let program = GuestProgram::from_elf(&fs::read(&images.guest).context("no test guest")?)?;
     program.write_disk(&disk, COMMAND_LINE, DISK_BYTES)?;
 
+    let media = guest::media()?;
     let options = Options {
         emulator: emulator::find()?,
         dom0: image::dom0(arguments.xen)?,
-        disks: vec![Disk {
-            name: "guest".to_owned(),
-            file: guest::media()?.disk,
-            format: Format::Raw,
-            writes: Writes::Forgotten,
-        }],
+        disks: [("guest", media.disk), ("speed", media.speed)]
+            .map(|(name, file)| Disk { name: name.to_owned(), file, format: Format::Raw, writes: Writes::Forgotten })
+            .to_vec(),
         clock: if arguments.no_icount { Clock::Wall } else { Clock::Instructions },
+        cpus: 2,
         memory: 2048,
         logs: logs.clone(),
     };
@@ -272,6 +272,12 @@ fn measure_all(agent: Agent, runs: u32, logs: &Path, samples: &mut Vec<Sample>) 
 
 /// Measures Debian on each device model, with its disks behind each controller.
 fn measure_linux(agent: Agent, logs: &Path, samples: &mut Vec<Sample>) -> Result<()> {
+    for device_model in [DeviceModel::Stubdom, DeviceModel::Qemu] {
+        let log = logs.join(format!("cd-{device_model:?}.log").to_lowercase());
+        let step = Step::logged(format!("GRUB on a CD on {}", title(device_model)), &log);
+        samples.push(linux::read_cd(agent, device_model, &log)?);
+        step.done();
+    }
     for bus in [Bus::Ide, Bus::Ahci] {
         for device_model in [DeviceModel::Qemu, DeviceModel::Stubdom] {
             let log = logs.join(format!("linux-{bus:?}-{device_model:?}.log").to_lowercase());

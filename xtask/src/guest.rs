@@ -27,11 +27,16 @@ const DRIVERS: &[&str] = &["ata_piix", "ahci", "sd_mod", "xen_blkfront", "crc32c
 /// GRUB's modules that are in core.img; the others are on the disk.
 const GRUB_MODULES: &str = "biosdisk part_msdos ext2 normal configfile linux serial terminal boot echo test minicmd";
 
-/// GRUB's modules on the CD.
-const CD_MODULES: &str = "biosdisk iso9660 normal configfile linux16";
+/// GRUB's modules on CDs.
+const CD_MODULES: &str = "biosdisk iso9660 normal configfile linux16 serial terminal testspeed";
 
 /// The boot menu of the CD.
 const CD_MENU: &str = "set timeout=0\nmenuentry memtest { linux16 /boot/memtest.bin }\n";
+
+/// That of another one: it reads a large file and says how long that took.
+const SPEED_MENU: &str = "serial --unit=0 --speed=115200\nterminal_output serial\ntestspeed /boot/large.bin\n";
+/// As large as a kernel.
+pub(crate) const SPEED_BYTES: u64 = 10 << 20;
 
 /// What the shell of UEFI firmware finds and does: the kernel is a program of UEFI.
 const EFI_SCRIPT: &str =
@@ -56,6 +61,8 @@ pub(crate) struct Media {
     pub(crate) disk: PathBuf,
     /// A CD with GRUB, which starts memtest86+.
     pub(crate) cd: PathBuf,
+    /// A CD with GRUB, which reads [`SPEED_BYTES`] and says how long that took.
+    pub(crate) speed: PathBuf,
     /// A disk with a FAT file system from which UEFI firmware starts the kernel of the default guest.
     pub(crate) efi: PathBuf,
 }
@@ -64,11 +71,16 @@ pub(crate) struct Media {
 pub(crate) fn media() -> Result<Media> {
     let packages = PACKAGES.split_whitespace().map(str::to_owned).collect();
     let recipe = Recipe { suite: "bookworm", packages, left_out: debian::LEFT_OUT };
-    let mut content = vec![GRUB_MODULES, CD_MODULES, CD_MENU, EFI_SCRIPT, INITRD_INIT];
+    let mut content = vec![GRUB_MODULES, CD_MODULES, CD_MENU, SPEED_MENU, EFI_SCRIPT, INITRD_INIT];
     content.extend(DRIVERS);
     content.extend(FILES.iter().map(|(_, _, text)| *text));
     let folder = debian::cached("guest", &recipe.key(&content)?, |folder| build(&recipe, folder))?;
-    Ok(Media { disk: folder.join("disk"), cd: folder.join("cd.iso"), efi: folder.join("efi.disk") })
+    Ok(Media {
+        disk: folder.join("disk"),
+        cd: folder.join("cd.iso"),
+        speed: folder.join("speed.iso"),
+        efi: folder.join("efi.disk"),
+    })
 }
 
 fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
@@ -88,7 +100,12 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
     initrd.extend(initrd::scripts(&[("init", INITRD_INIT)])?);
     fs::write(root.join("boot/initrd"), initrd)?;
     fs::rename(initrd::kernel(&root)?, root.join("boot/vmlinuz"))?;
-    cd(&root, &folder.join("cd.iso"))?;
+    let memtest = root.join("boot/memtest86+x64.bin");
+    cd(&root, CD_MENU, &[("memtest.bin", &memtest)], &folder.join("cd.iso"))?;
+    let large = folder.join("large.bin");
+    File::create(&large)?.set_len(SPEED_BYTES)?;
+    cd(&root, SPEED_MENU, &[("large.bin", &large)], &folder.join("speed.iso"))?;
+    fs::remove_file(&large)?;
     efi(&root, &folder.join("efi.disk"))?;
     let (boot, core) = grub(&root)?;
     let partition = folder.join("partition");
@@ -100,12 +117,14 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The CD, with GRUB as its boot image (El Torito).
-fn cd(root: &Path, image: &Path) -> Result<()> {
+/// A CD with GRUB as its boot image (El Torito), a menu, and files in `/boot`.
+fn cd(root: &Path, menu: &str, files: &[(&str, &Path)], image: &Path) -> Result<()> {
     let folder = root.join("cd/boot/grub");
     fs::create_dir_all(&folder)?;
-    fs::write(folder.join("grub.cfg"), CD_MENU)?;
-    fs::copy(root.join("boot/memtest86+x64.bin"), root.join("cd/boot/memtest.bin"))?;
+    fs::write(folder.join("grub.cfg"), menu)?;
+    for (name, file) in files {
+        fs::copy(file, root.join("cd/boot").join(name))?;
+    }
     let image_of_grub = ["-O", "i386-pc-eltorito", "-p", "/boot/grub", "-o", "/cd/boot/grub/eltorito.img"];
     in_root(root, "grub-mkimage", image_of_grub.into_iter().chain(CD_MODULES.split_whitespace()))?;
     let options = "-as mkisofs -quiet -R -b boot/grub/eltorito.img -no-emul-boot -boot-load-size 4 -boot-info-table \
