@@ -65,6 +65,11 @@ pub struct CmosConfig<'a> {
     pub ide_disk_sectors: [Option<u64>; 4],
 }
 
+/// Why the last reset was.
+const SHUTDOWN_STATUS: u8 = 0x0f;
+/// SHUTDOWN_STATUS: to wake up from sleep state S3, as Bochs and QEMU have it.
+const WAKING: u8 = 0xfe;
+
 /// Number of bytes.
 const LEN: usize = 128;
 
@@ -117,6 +122,11 @@ impl Cmos {
         } else {
             self.set(self.index, value);
         }
+    }
+
+    /// Says that memory was kept: after the next reset, firmware goes to where the operating system wants to wake up.
+    pub fn set_waking(&mut self) {
+        self.set(SHUTDOWN_STATUS, WAKING);
     }
 
     fn set(&mut self, index: u8, value: u8) {

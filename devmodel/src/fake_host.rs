@@ -81,6 +81,8 @@ pub(crate) struct FakeHost {
     pub(crate) shutdowns: Vec<ShutdownReason>,
     /// How often S3 was asked for.
     pub(crate) suspends: usize,
+    /// How often the machine woke up.
+    pub(crate) wakes: usize,
     /// What is claimed, in the order of claiming.
     pub(crate) claimed: Vec<Range>,
     /// Every unplug asked for.
@@ -405,6 +407,10 @@ impl Platform for FakeHost {
 
     fn suspend(&mut self) {
         self.suspends += 1;
+    }
+
+    fn wake_up(&mut self) {
+        self.wakes += 1;
     }
 
     fn claim(&mut self, range: Range, claimed: bool) {

@@ -259,6 +259,8 @@ pub trait Platform {
     fn shutdown(&mut self, reason: ShutdownReason);
     /// Puts the machine to ACPI sleep state S3.
     fn suspend(&mut self);
+    /// Lets the machine run again, from the firmware's entry point on.
+    fn wake_up(&mut self);
     /// Starts or stops sending accesses in this range to the machine: a PCI base address register moved.
     fn claim(&mut self, range: Range, claimed: bool);
     /// A PVHVM guest asked that its emulated disks or network cards vanish (Xen's `hvm-emulated-unplug`).

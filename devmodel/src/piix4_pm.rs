@@ -3,11 +3,11 @@
 //! The operating system takes power management over by a write to port 0xb2, and later puts the machine to sleep or
 //! off by writing a sleep type and SLP_EN to PM1_CNT. The PM timer and the PM1 event registers at the start of the
 //! block are the hypervisor's. The hot plug registers are those of the ACPI tables that the firmware brings along:
-//! they say which CPUs are there, and that nothing comes or goes.
+//! they say which CPUs are there, and a general purpose event says that one has come. No PCI card comes or goes.
 //!
 //! Source: Intel 82371AB (PIIX4) data sheet, chapter 7 (power management); ACPI 2.0, section 4.7.3.2; the ports and
 //! sleep types are in `xen/include/public/hvm/ioreq.h` and `tools/libacpi` of Xen.
-//! Not modelled: SMBus, device monitors, throttling, system management interrupts, hot plug events.
+//! Not modelled: SMBus, device monitors, throttling, system management interrupts, CPUs that go, PCI hot plug events.
 
 use crate::access::{Width, read_bytes, write_bytes};
 use crate::pci::config::{ConfigSpace, Identity};
@@ -48,6 +48,11 @@ const SLEEP_TYPE: u16 = 7 << 10;
 /// PM1_CNT, SLP_EN: always reads as zero.
 const SLEEP_ENABLE: u16 = 1 << 13;
 
+/// General purpose event: a CPU has come (`_E02` of libacpi).
+const CPU_EVENT: u16 = 1 << 2;
+/// CPUs that the map has room for, and more than Xen gives a guest.
+pub const CPUS_MAX: u32 = 128;
+
 /// What a write asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
@@ -63,18 +68,19 @@ pub enum Effect {
 /// The power management function.
 #[derive(Clone, Debug)]
 pub struct Piix4Pm {
-    // Fixed configuration.
-    cpus: u32,
+    /// One bit for each CPU that is there.
+    cpus: u128,
     // Guest-visible state.
     /// Configuration space.
     pub config: ConfigSpace,
     pm1_control: u16,
+    gpe_status: u16,
     gpe_enable: u16,
     apm: [u8; 2],
 }
 
 impl Piix4Pm {
-    /// Power management of a machine with `cpus` CPUs.
+    /// Power management of a machine with `cpus` CPUs, at most [`CPUS_MAX`].
     #[must_use]
     pub fn new(cpus: u32) -> Self {
         let config = ConfigSpace::new(Identity {
@@ -94,14 +100,16 @@ impl Piix4Pm {
         // SMBBA and SMBHSTCFG.
         .with_registers(0x90, &[0x01, 0, 0, 0], &[0xf0, 0xff, 0, 0])
         .with_registers(0xd2, &[0x00], &[0x0f]);
-        Self { cpus, config, pm1_control: 0, gpe_enable: 0, apm: [0; 2] }
+        let cpus = u128::MAX.checked_shl(cpus).map_or(u128::MAX, |absent| !absent);
+        Self { cpus, config, pm1_control: 0, gpe_status: 0, gpe_enable: 0, apm: [0; 2] }
     }
 
     /// Puts every register to its value after a reset.
     pub fn reset(&mut self) {
-        let Self { cpus: _, config, pm1_control, gpe_enable, apm } = self;
+        let Self { cpus: _, config, pm1_control, gpe_status, gpe_enable, apm } = self;
         config.reset();
         *pm1_control = 0;
+        *gpe_status = 0;
         *gpe_enable = 0;
         *apm = [0; 2];
     }
@@ -174,37 +182,54 @@ impl Piix4Pm {
         });
     }
 
-    /// Reads the general purpose event block. No event is ever pending.
+    /// Reads the general purpose event block.
     #[must_use]
     pub fn read_gpe(&self, offset: u16, width: Width) -> u32 {
-        let [low, high] = self.gpe_enable.to_le_bytes();
-        bytes(offset, width, |at| match at {
-            2 => low,
-            3 => high,
-            _ => 0,
-        })
+        let block = [self.gpe_status.to_le_bytes(), self.gpe_enable.to_le_bytes()];
+        bytes(offset, width, |at| block.as_flattened().get(usize::from(at)).copied().unwrap_or(0))
     }
 
-    /// Writes the general purpose event block.
+    /// Writes the general purpose event block. A one takes an event's status back.
     pub fn write_gpe(&mut self, offset: u16, width: Width, value: u32) {
+        let mut status = self.gpe_status.to_le_bytes();
         let mut enable = self.gpe_enable.to_le_bytes();
-        write_bytes(offset, width, value.into(), |at, byte| match (at, &mut enable) {
-            (2, [cell, _]) | (3, [_, cell]) => *cell = byte,
+        write_bytes(offset, width, value.into(), |at, byte| match (at, &mut status, &mut enable) {
+            (0, [cell, _], _) | (1, [_, cell], _) => *cell &= !byte,
+            (2, _, [cell, _]) | (3, _, [_, cell]) => *cell = byte,
             _ => {}
         });
+        self.gpe_status = u16::from_le_bytes(status);
         self.gpe_enable = u16::from_le_bytes(enable);
+    }
+
+    /// The level of the system control interrupt, as far as it is ours: Xen has events of its own on the same line.
+    #[must_use]
+    pub const fn sci_level(&self) -> bool {
+        self.gpe_status & self.gpe_enable != 0
+    }
+
+    /// The CPUs that are there, one bit each.
+    #[must_use]
+    pub const fn cpus(&self) -> u128 {
+        self.cpus
+    }
+
+    /// Adds CPU `index` and tells the operating system. `false`: it is there already, or there can be none such.
+    pub fn plug_cpu(&mut self, index: u32) -> bool {
+        let Some(bit) = 1_u128.checked_shl(index) else { return false };
+        if self.cpus & bit != 0 {
+            return false;
+        }
+        self.cpus |= bit;
+        self.gpe_status |= CPU_EVENT;
+        true
     }
 
     /// Reads the map of CPUs: one bit for each that is there.
     #[must_use]
     pub fn read_cpus(&self, offset: u16, width: Width) -> u32 {
-        bytes(offset, width, |at| {
-            let before = u32::from(at).saturating_mul(8);
-            match self.cpus.saturating_sub(before) {
-                count @ 0..8 => !(0xff_u8 << count),
-                _ => 0xff,
-            }
-        })
+        let map = self.cpus.to_le_bytes();
+        bytes(offset, width, |at| map.get(usize::from(at)).copied().unwrap_or(0))
     }
 }
 
@@ -257,13 +282,35 @@ mod tests {
     fn the_map_of_cpus_has_a_bit_for_each() {
         let pm = Piix4Pm::new(11);
         assert_eq!(pm.read_cpus(0, Width::Dword), 0x0000_07ff);
-        assert_eq!(Piix4Pm::new(300).read_cpus(28, Width::Dword), 0xffff_ffff);
+        let pm = Piix4Pm::new(CPUS_MAX);
+        assert_eq!(pm.read_cpus(12, Width::Dword), 0xffff_ffff);
+        assert_eq!(pm.read_cpus(16, Width::Dword), 0);
+    }
+
+    /// libacpi: `_E02` reads the map of CPUs.
+    #[test]
+    fn a_cpu_that_comes_is_an_event() {
+        let mut pm = Piix4Pm::new(1);
+        pm.write_gpe(2, Width::Word, 0xffff);
+        assert!(!pm.sci_level());
+        assert!(pm.plug_cpu(9));
+        assert!(pm.sci_level());
+        assert_eq!(pm.read_gpe(0, Width::Dword), 0xffff_0004);
+        assert_eq!(pm.read_cpus(0, Width::Word), 0x0201);
+        pm.write_gpe(0, Width::Byte, 0x04);
+        assert!(!pm.sci_level());
+        assert_eq!(pm.cpus(), 0x201);
+        assert!(!pm.plug_cpu(9), "it is there already");
+        assert!(!pm.plug_cpu(CPUS_MAX));
+        assert_eq!(pm.read_gpe(0, Width::Word), 0);
     }
 
     #[test]
-    fn no_general_purpose_event_is_pending() {
+    fn an_event_that_is_not_enabled_does_not_interrupt() {
         let mut pm = Piix4Pm::new(1);
-        pm.write_gpe(0, Width::Dword, 0xffff_ffff);
-        assert_eq!(pm.read_gpe(0, Width::Dword), 0xffff_0000);
+        assert!(pm.plug_cpu(1));
+        assert!(!pm.sci_level());
+        pm.write_gpe(0, Width::Dword, 0x0004_0000);
+        assert!(pm.sci_level());
     }
 }

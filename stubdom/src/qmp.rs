@@ -1,4 +1,5 @@
-//! The control channel's protocol: QMP, the QEMU Machine Protocol, as far as libxl needs it to unpause a guest.
+//! The control channel's protocol: QMP, the QEMU Machine Protocol, as far as libxl needs it to unpause a guest, to give it
+//! CPUs and to wake it up.
 //!
 //! Bytes go in, answers come out; the connection is somebody else's. One [`Qmp`] serves one session.
 //!
@@ -23,10 +24,20 @@ const LINE_MAX: usize = 4096;
 /// Characters of a command's name that an answer and the log repeat.
 const NAME_SHOWN: usize = 64;
 
-/// Commands that succeed, and what they return.
-///
-/// `cont` asks for a device model that serves its guest. Ours does so whenever it runs, so there is nothing left to do.
-const COMMANDS: &[(&str, &str)] = &[("qmp_capabilities", "{}"), ("cont", "{}")];
+/// What a CPU is called where libxl asks, and where it then adds one.
+const CPU_DRIVER: &str = "qemu64-x86_64-cpu";
+
+/// The guest that commands are about.
+pub trait Guest {
+    /// The CPUs that its machine has, one bit each.
+    fn cpus(&self) -> u128;
+    /// How many there can be.
+    fn cpus_max(&self) -> u32;
+    /// Adds CPU `index`. `false`: it is there already.
+    fn plug_cpu(&mut self, index: u32) -> bool;
+    /// Wakes it from sleep state S3. `false`: it does not sleep.
+    fn wake_up(&mut self) -> bool;
+}
 
 /// A session: what was received of a command that is not complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +72,7 @@ impl Qmp {
     }
 
     /// Takes received bytes, and calls `answer` with each message that has to be sent for them, in order.
-    pub fn receive(&mut self, bytes: &[u8], answer: &mut impl FnMut(&[u8])) {
+    pub fn receive(&mut self, bytes: &[u8], guest: &mut impl Guest, answer: &mut impl FnMut(&[u8])) {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             let Some(end) = part.strip_suffix(b"\n") else {
                 self.append(part, answer);
@@ -69,7 +80,7 @@ impl Qmp {
             };
             self.append(end, answer);
             if !self.skipping
-                && let Some(message) = respond(&self.line)
+                && let Some(message) = respond(&self.line, guest)
             {
                 answer(message.as_bytes());
             }
@@ -97,11 +108,11 @@ impl Qmp {
 }
 
 /// The answer to a line. Blank lines have none.
-fn respond(line: &[u8]) -> Option<String> {
+fn respond(line: &[u8], guest: &mut impl Guest) -> Option<String> {
     if line.trim_ascii().is_empty() {
         return None;
     }
-    let Ok(command) = serde_json::from_slice::<BTreeMap<String, &RawValue>>(line) else {
+    let Ok(command) = serde_json::from_slice::<Members<'_>>(line) else {
         return Some(error(Class::GenericError, "not a JSON object", None));
     };
     let id = command.get("id").copied();
@@ -109,13 +120,74 @@ fn respond(line: &[u8]) -> Option<String> {
     let Some(name) = name else {
         return Some(error(Class::GenericError, "a command needs a name, by \"execute\"", id));
     };
-    if let Some((_, value)) = COMMANDS.iter().find(|(known, _)| *known == name) {
-        debug!("control channel: {name}");
-        return Some(message("return", value, id));
+    let arguments = command.get("arguments").and_then(|arguments| serde_json::from_str(arguments.get()).ok());
+    let result = match name.as_str() {
+        // `cont` asks for a device model that serves its guest. Ours does so whenever it runs.
+        "qmp_capabilities" | "cont" => Ok("{}".into()),
+        "query-cpus-fast" => Ok(cpus(guest)),
+        "query-hotpluggable-cpus" => Ok(hotpluggable_cpus(guest)),
+        "device_add" => add_cpu(guest, &arguments.unwrap_or_default()),
+        "system_wakeup" if guest.wake_up() => Ok("{}".into()),
+        "system_wakeup" => Err("the guest does not sleep".into()),
+        _ => {
+            let shown: String = name.chars().take(NAME_SHOWN).collect();
+            info!("control channel: command {shown:?} is not supported");
+            return Some(error(Class::CommandNotFound, &format!("the command {shown} is not supported"), id));
+        }
+    };
+    debug!("control channel: {name}");
+    Some(match result {
+        Ok(value) => message("return", &value, id),
+        Err(problem) => error(Class::GenericError, &problem, id),
+    })
+}
+
+/// Members of an object by name, with what they are as it was written.
+type Members<'a> = BTreeMap<String, &'a RawValue>;
+
+/// The CPUs that are there.
+fn cpus(guest: &impl Guest) -> String {
+    let present = (0..guest.cpus_max()).filter(|index| has_cpu(guest, *index));
+    list(present.map(|index| format!(r#"{{"cpu-index": {index}, "target": "x86_64"}}"#)))
+}
+
+/// The CPUs that there can be.
+fn hotpluggable_cpus(guest: &impl Guest) -> String {
+    list((0..guest.cpus_max()).map(|index| {
+        let props = format!(r#"{{"socket-id": {index}, "core-id": 0, "thread-id": 0}}"#);
+        format!(r#"{{"type": "{CPU_DRIVER}", "vcpus-count": 1, "props": {props}}}"#)
+    }))
+}
+
+fn list(elements: impl Iterator<Item = String>) -> String {
+    format!("[{}]", elements.collect::<Vec<_>>().join(", "))
+}
+
+fn has_cpu(guest: &impl Guest, index: u32) -> bool {
+    guest.cpus().checked_shr(index).is_some_and(|cpus| cpus & 1 != 0)
+}
+
+/// `device_add` of a CPU. Other devices cannot be added to a machine that runs.
+fn add_cpu(guest: &mut impl Guest, arguments: &Members<'_>) -> Result<String, String> {
+    let text = |name| arguments.get(name).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+    let number = |name| arguments.get(name).and_then(|value| serde_json::from_str::<u32>(value.get()).ok());
+    let driver = text("driver").unwrap_or_default();
+    if driver != CPU_DRIVER {
+        let shown: String = driver.chars().take(NAME_SHOWN).collect();
+        return Err(format!("a device of the kind {shown:?} cannot be added, only {CPU_DRIVER}"));
     }
-    let shown: String = name.chars().take(NAME_SHOWN).collect();
-    info!("control channel: command {shown:?} is not supported");
-    Some(error(Class::CommandNotFound, &format!("the command {shown} is not supported"), id))
+    let places = (number("socket-id"), number("core-id"), number("thread-id"));
+    let (Some(index), Some(0), Some(0)) = places else {
+        return Err("a CPU has a socket-id, and core-id and thread-id are 0".into());
+    };
+    if index >= guest.cpus_max() {
+        return Err(format!("there is no CPU {index}: the guest has {} at most", guest.cpus_max()));
+    }
+    if !guest.plug_cpu(index) {
+        return Err(format!("CPU {index} is there already, or the guest has no ACPI to hear of it"));
+    }
+    info!("CPU {index} was added");
+    Ok("{}".into())
 }
 
 fn error(class: Class, problem: &str, id: Option<&RawValue>) -> String {
@@ -136,11 +208,38 @@ mod tests {
     use alloc::borrow::ToOwned;
     use alloc::vec;
 
+    /// A guest with a CPU of the three that it can have.
+    struct Sleeper {
+        cpus: u128,
+        sleeps: bool,
+    }
+
+    impl Guest for Sleeper {
+        fn cpus(&self) -> u128 {
+            self.cpus
+        }
+
+        fn cpus_max(&self) -> u32 {
+            3
+        }
+
+        fn plug_cpu(&mut self, index: u32) -> bool {
+            let is_new = self.cpus >> index & 1 == 0;
+            self.cpus |= 1 << index;
+            is_new
+        }
+
+        fn wake_up(&mut self) -> bool {
+            core::mem::take(&mut self.sleeps)
+        }
+    }
+
     /// What a session answers to bytes that come in pieces of `size`.
     fn converse_in_pieces(received: &[u8], size: usize) -> Vec<String> {
         let (mut session, mut answers) = (Qmp::new(), Vec::new());
+        let mut guest = Sleeper { cpus: 1, sleeps: true };
         for piece in received.chunks(size) {
-            session.receive(piece, &mut |answer| answers.push(core::str::from_utf8(answer).unwrap().to_owned()));
+            session.receive(piece, &mut guest, &mut |answer| answers.push(core::str::from_utf8(answer).unwrap().to_owned()));
         }
         answers
     }
@@ -188,6 +287,41 @@ mod tests {
         let answers = converse(&format!("{command}\r\n"));
         let expected = r#"{"error": {"class": "CommandNotFound", "desc": "the command xen-save-devices-state is not supported"}, "id": 3}"#;
         assert_eq!(answers, [format!("{expected}\r\n")]);
+    }
+
+    /// `xl vcpu-set GUEST 2`, as libxl_domain.c has it.
+    #[test]
+    fn libxl_gives_a_guest_cpus() {
+        let answers = converse(
+            "{\"execute\":\"query-cpus-fast\",\"id\":1}\r\n{\"execute\":\"query-hotpluggable-cpus\",\"id\":2}\r\n\
+             {\"execute\":\"device_add\",\"id\":3,\"arguments\":{\"thread-id\":0,\"core-id\":0,\"socket-id\":1,\
+             \"driver\":\"qemu64-x86_64-cpu\",\"id\":\"cpu-1\"}}\r\n{\"execute\":\"query-cpus-fast\",\"id\":4}\r\n",
+        );
+        let value = |index: usize| parse(answers[index].as_bytes())["return"].clone();
+        assert_eq!(value(0), serde_json::from_str::<Value>(r#"[{"cpu-index": 0, "target": "x86_64"}]"#).unwrap());
+        assert_eq!(value(1)[0]["type"], "qemu64-x86_64-cpu");
+        assert_eq!(value(1)[2]["props"]["socket-id"], 2);
+        assert_eq!(answers[2], "{\"return\": {}, \"id\": 3}\r\n");
+        assert_eq!(value(3)[1]["cpu-index"], 1);
+    }
+
+    #[test]
+    fn a_cpu_that_cannot_be_added_is_refused() {
+        let add = |driver: &str, socket: u32| {
+            let arguments = format!(r#"{{"driver":"{driver}","socket-id":{socket},"core-id":0,"thread-id":0}}"#);
+            converse(&format!("{{\"execute\":\"device_add\",\"arguments\":{arguments}}}\n")).remove(0)
+        };
+        assert!(add("virtio-net", 1).contains(r#"a device of the kind \"virtio-net\" cannot be added"#));
+        assert!(add(CPU_DRIVER, 0).contains("CPU 0 is there already"));
+        assert!(add(CPU_DRIVER, 3).contains("there is no CPU 3"));
+        assert!(converse("{\"execute\":\"device_add\"}\n")[0].contains("GenericError"));
+    }
+
+    #[test]
+    fn a_guest_that_sleeps_is_woken_up_once() {
+        let answers = converse("{\"execute\":\"system_wakeup\",\"id\":1}\n{\"execute\":\"system_wakeup\",\"id\":2}\n");
+        assert_eq!(answers[0], "{\"return\": {}, \"id\": 1}\r\n");
+        assert!(answers[1].contains("the guest does not sleep"));
     }
 
     #[test]
@@ -281,7 +415,7 @@ mod tests {
             }
             let lines = bytes.iter().filter(|byte| **byte == b'\n').count();
             let mut answers = 0;
-            session.receive(&bytes, &mut |answer| {
+            session.receive(&bytes, &mut Sleeper { cpus: 1, sleeps: true }, &mut |answer| {
                 let answer = parse(answer);
                 answers += 1;
                 succeeded += usize::from(answer.get("return").is_some());

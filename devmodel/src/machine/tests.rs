@@ -213,6 +213,33 @@ fn power_off_suspend_and_reset_reach_the_host() {
 }
 
 #[test]
+fn a_machine_that_sleeps_wakes_up_as_after_power_on() {
+    let (mut machine, mut host) = machine();
+    set_up(&mut machine, &mut host);
+    assert!(!machine.wake_up(&mut host), "it does not sleep");
+    machine.port_write(&mut host, IoPort(0xb004), Width::Word, 0x2401);
+    assert!(machine.wake_up(&mut host));
+    assert_eq!((host.suspends, host.wakes), (1, 1));
+    assert_eq!(machine.port_read(&mut host, IoPort(0xb004), Width::Word), 0xffff, "PMBASE is gone");
+    // SeaBIOS `handle_post`: it was kept, so there is somewhere to go.
+    machine.port_write(&mut host, IoPort(0x70), Width::Byte, 0x0f);
+    assert_eq!(machine.port_read(&mut host, IoPort(0x71), Width::Byte), 0xfe);
+    assert!(!machine.wake_up(&mut host));
+}
+
+#[test]
+fn a_cpu_that_comes_interrupts_until_it_was_seen() {
+    let (mut machine, mut host) = machine();
+    machine.port_write(&mut host, IoPort(0xafe2), Width::Word, 4);
+    assert!(machine.plug_cpu(&mut host, 3));
+    assert_eq!(host.isa[9], Level::High);
+    assert_eq!(machine.port_read(&mut host, IoPort(0xaf00), Width::Byte), 0b1111);
+    machine.port_write(&mut host, IoPort(0xafe0), Width::Word, 4);
+    assert_eq!(host.isa[9], Level::Low);
+    assert!(!machine.plug_cpu(&mut host, 3));
+}
+
+#[test]
 fn the_acpi_blocks_are_those_of_hvmloaders_tables() {
     let (mut machine, mut host) = machine();
     assert_eq!(machine.port_read(&mut host, IoPort(0xaf00), Width::Byte), 0b111);

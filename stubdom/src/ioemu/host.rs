@@ -13,8 +13,9 @@ use minios::clock;
 use minios::front::XenDomain as Domain;
 use minios::front::console::Console;
 use minios::hypercall::dm::{self, IoRange};
-use minios::hypercall::sched;
+use minios::hypercall::{hvm, sched};
 use minios::ioreq::IoreqServer;
+use minios::xen_abi::hvm::HVM_PARAM_ACPI_S_STATE;
 
 use super::disks::Disks;
 use super::guest_memory::GuestMemoryCache;
@@ -39,6 +40,8 @@ pub(super) struct Serial {
 pub(super) struct World {
     /// The domain whose machine this is.
     pub(super) guest: DomId,
+    /// CPUs that it can have.
+    pub(super) vcpus: u32,
     /// The channel for its accesses.
     pub(super) ioreq: IoreqServer,
     /// Its memory.
@@ -200,11 +203,11 @@ impl Platform for World {
     }
 
     fn suspend(&mut self) {
-        if let Err(error) =
-            minios::hypercall::hvm::set_param(self.guest, minios::xen_abi::hvm::HVM_PARAM_ACPI_S_STATE, 3)
-        {
-            warn!("the guest could not be suspended: {error}");
-        }
+        self.set_sleep_state(3);
+    }
+
+    fn wake_up(&mut self) {
+        self.set_sleep_state(0);
     }
 
     fn claim(&mut self, range: Range, claimed: bool) {
@@ -240,6 +243,14 @@ impl Platform for World {
 }
 
 impl World {
+    /// Puts the guest's CPUs to an ACPI sleep state: Xen knows 3 and 0.
+    fn set_sleep_state(&self, state: u64) {
+        info!("the guest goes to sleep state S{state}");
+        if let Err(error) = hvm::set_param(self.guest, HVM_PARAM_ACPI_S_STATE, state) {
+            warn!("the guest's sleep state could not be set to S{state}: {error}");
+        }
+    }
+
     /// A call about the guest failed: it is gone, or going.
     fn check(&self, result: Result<(), minios::hypercall::XenError>, what: &str) {
         if let Err(error) = result {

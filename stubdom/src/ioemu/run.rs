@@ -174,7 +174,7 @@ fn serve_peers(running: &mut Running, control: &mut Option<Control>) {
         display.poll();
     }
     if let Some(control) = control {
-        control.poll();
+        control.poll(machine, world);
     }
 }
 

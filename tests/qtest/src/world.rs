@@ -267,6 +267,8 @@ impl Platform for World {
     // Nobody could wake it again.
     fn suspend(&mut self) {}
 
+    fn wake_up(&mut self) {}
+
     // The machine is asked about every access that is not for memory.
     fn claim(&mut self, _range: Range, _claimed: bool) {}
 
