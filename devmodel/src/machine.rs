@@ -332,12 +332,13 @@ impl Machine {
         self.cmos.set_boot_order(&order.0);
     }
 
-    /// Wakes the machine from sleep state S3: all devices are as after power on, and memory is as it was. `false`: it does not
+    /// Wakes the machine from sleep state S3. Memory is as it was, and so is what firmware has set in the chipset: the
+    /// firmware of a Xen guest (hvmloader) does not run again. All other devices are as after power on. `false`: it does not
     /// sleep.
     pub fn wake_up<H: Host>(&mut self, host: &mut H) -> bool {
         let was_asleep = core::mem::take(&mut self.is_asleep);
         if was_asleep {
-            self.reset(host);
+            self.reset_devices(host);
             host.wake_up();
         }
         was_asleep
@@ -361,12 +362,18 @@ impl Machine {
     /// start.
     pub fn reset<H: Host>(&mut self, host: &mut H) {
         self.host_bridge.reset();
-        self.config_address = ConfigAddress::default();
         self.isa_bridge.reset();
-        self.ide.reset();
+        self.ide.config.reset();
         if let Some(pm) = &mut self.pm {
             pm.reset();
         }
+        self.reset_devices(host);
+    }
+
+    /// What [`Machine::reset`] does outside of the chipset.
+    fn reset_devices<H: Host>(&mut self, host: &mut H) {
+        self.config_address = ConfigAddress::default();
+        self.ide.reset();
         if let Some((config, device)) = &mut self.xen_platform {
             config.reset();
             device.reset();

@@ -220,7 +220,7 @@ fn a_machine_that_sleeps_wakes_up_as_after_power_on() {
     machine.port_write(&mut host, IoPort(0xb004), Width::Word, 0x2401);
     assert!(machine.wake_up(&mut host));
     assert_eq!((host.suspends, host.wakes), (1, 1));
-    assert_eq!(machine.port_read(&mut host, IoPort(0xb004), Width::Word), 0xffff, "PMBASE is gone");
+    assert_eq!(machine.port_read(&mut host, IoPort(0xb004), Width::Word), 0x0401, "firmware's PMBASE is still there");
     // SeaBIOS `handle_post`: it was kept, so there is somewhere to go.
     machine.port_write(&mut host, IoPort(0x70), Width::Byte, 0x0f);
     assert_eq!(machine.port_read(&mut host, IoPort(0x71), Width::Byte), 0xfe);

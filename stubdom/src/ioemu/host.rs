@@ -203,10 +203,12 @@ impl Platform for World {
     }
 
     fn suspend(&mut self) {
+        info!("the guest goes to sleep");
         self.set_sleep_state(3);
     }
 
     fn wake_up(&mut self) {
+        info!("the guest wakes up");
         self.set_sleep_state(0);
     }
 
@@ -245,7 +247,6 @@ impl Platform for World {
 impl World {
     /// Puts the guest's CPUs to an ACPI sleep state: Xen knows 3 and 0.
     fn set_sleep_state(&self, state: u64) {
-        info!("the guest goes to sleep state S{state}");
         if let Err(error) = hvm::set_param(self.guest, HVM_PARAM_ACPI_S_STATE, state) {
             warn!("the guest's sleep state could not be set to S{state}: {error}");
         }

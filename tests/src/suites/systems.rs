@@ -11,7 +11,7 @@ use crate::vnc::Screen;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("grub-from-a-cd-starts-memtest", 300, memtest),
-    Case::new("a-kernel-starts-without-a-boot-disk", 300, kernel),
+    Case::new("a-kernel-starts-without-a-boot-disk-gets-a-cpu-and-sleeps", 400, kernel),
     Case::new("ovmf-finds-its-disk-and-starts-linux", 400, uefi),
 ];
 
@@ -41,7 +41,11 @@ fn memtest(context: &Context) -> Result<Outcome> {
     }
 }
 
-/// xl.cfg names a kernel, its ramdisk and its command line. A stub domain gets the files in its own ramdisk.
+/// What the command line of a kernel ends with.
+const MARK: &str = "xen_emul_unplug=never started=directly";
+
+/// xl.cfg names a kernel, its ramdisk and its command line. A stub domain gets the files in its own ramdisk. Then the
+/// toolstack gives the guest another CPU, and the guest sleeps (S3) until the toolstack wakes it up.
 fn kernel(context: &Context) -> Result<Outcome> {
     let files = format!("{FOLDER}/kernel");
     let config = context.debian("kernel", DeviceModel::Stubdom)?;
@@ -53,16 +57,32 @@ fn kernel(context: &Context) -> Result<Outcome> {
     let config = config
         .line(format!("kernel='{files}/vmlinuz'"))
         .line(format!("ramdisk='{files}/initrd'"))
-        .line("cmdline='root=/dev/xvda1,/dev/sda1 console=tty0 console=ttyS0,115200 quiet started=directly'")
+        .line(format!("cmdline='root=/dev/sda1 console=tty0 console=ttyS0,115200 quiet {MARK}'"))
         .line(format!("stubdomain_ramdisk='{FOLDER}/ramdisk.tar'"))
-        .line("stubdomain_memory=48");
+        .line("stubdomain_memory=48")
+        .line("maxvcpus=2");
     let guest = context.start(&config)?;
-    guest.serial().wait_for("stubdom guest ready", LIMIT)?;
-    guest.serial().wait_for("root@guest", LIMIT)?;
-    guest.serial().send(b"cat /proc/cmdline; echo end-$((6 * 7))\r")?;
-    let said = guest.serial().wait_for("end-42", LIMIT)?;
-    ensure!(said.contains("quiet started=directly\r"), "Linux was started in another way:\n{said}");
-    guest.serial().send(b"poweroff\r")?;
+    let serial = guest.serial();
+    serial.wait_for("stubdom guest ready", LIMIT)?;
+    serial.wait_for("root@guest", LIMIT)?;
+    serial.send(b"cat /proc/cmdline /sys/devices/system/cpu/present; echo end-$((6 * 7))\r")?;
+    let said = serial.wait_for("end-42", LIMIT)?;
+    ensure!(said.contains(&format!("quiet {MARK}\r\n0\r")), "Linux was started in another way:\n{said}");
+
+    context.agent.check("xl vcpu-set --ignore-host kernel 2")?;
+    serial.send(b"until [ -e /sys/devices/system/cpu/cpu1/online ]; do sleep 1; done\r")?;
+    serial.send(b"echo 1 >/sys/devices/system/cpu/cpu1/online; echo cpus-$(nproc)\r")?;
+    serial.wait_for("cpus-2", LIMIT)?;
+
+    serial.send(b"head -c 4096 /dev/urandom >/run/kept; sum=$(sha256sum </run/kept)\r")?;
+    serial.send(b"echo mem >/sys/power/state; echo woken-$((6 * 7))\r")?;
+    context.wait_for_stubdom_log("kernel", &["the guest goes to sleep"])?;
+    context.agent.check("sleep 2; xl trigger kernel s3resume")?;
+    serial.wait_for("woken-42", LIMIT)?;
+    serial.send(b"[ \"$sum\" = \"$(sha256sum </run/kept)\" ] && echo kept-$((6 * 7))\r")?;
+    serial.wait_for("kept-42", LIMIT)?;
+    serial.send(b"dd if=/dev/sda of=/dev/null bs=1M count=4 iflag=direct 2>&1 | tail -n 1; poweroff\r")?;
+    serial.wait_for("4194304 bytes", LIMIT)?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(Outcome::Passed)
 }

@@ -94,9 +94,8 @@ impl Piix3Ide {
         ide
     }
 
-    /// Puts everything to its state at power on.
+    /// Puts the channels to their state at power on. Configuration space stays as it is.
     pub fn reset(&mut self) {
-        self.config.reset();
         for channel in &mut self.channels {
             channel.reset();
         }
