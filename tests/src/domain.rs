@@ -19,6 +19,8 @@ pub const RAMDISK: &str = "/usr/lib/stubdom/ioemu-stubdom.ramdisk";
 pub const CD: &str = "/usr/lib/stubdom/cd.iso";
 /// A disk of dom0 with a FAT file system from which UEFI firmware starts Linux.
 pub const EFI: &str = "/dev/testbed/efi";
+/// A disk of dom0 that is an archive of the Debian installer's netboot image: `linux` and `initrd.gz`.
+pub const INSTALLER: &str = "/dev/testbed/installer";
 /// See [`IOEMU`]: the checks of miniOS, a kernel for a PV domain.
 pub const SELFTEST: &str = "/usr/lib/stubdom/selftest.gz";
 /// Where configurations and disks of guests lie in dom0.
@@ -140,7 +142,7 @@ pub fn vnc_lines(display: u16) -> [(&'static str, String); 4] {
 }
 
 /// A guest that was created.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Guest {
     agent: Agent,
     name: String,

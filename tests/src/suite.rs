@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use crate::domain::{Config, DeviceModel, FOLDER, Guest, Serial};
+use crate::domain::{Config, DeviceModel, FOLDER, Guest};
 use crate::guest_image::{self, GuestProgram};
 use crate::testbed::{Agent, Options, Testbed};
 
@@ -84,7 +84,7 @@ pub struct Context {
     /// The folder of this case: what it writes there is kept.
     pub logs: PathBuf,
     program: Arc<GuestProgram>,
-    serials: Arc<Mutex<Vec<(String, Serial)>>>,
+    guests: Arc<Mutex<Vec<Guest>>>,
 }
 
 impl Context {
@@ -98,8 +98,7 @@ impl Context {
     /// The same with a guest that waits for [`Guest::unpause`].
     pub fn start_paused(&self, config: &Config) -> Result<Guest> {
         let guest = Guest::create_paused(self.agent, config)?;
-        let mut serials = self.serials.lock().unwrap_or_else(PoisonError::into_inner);
-        serials.push((config.name.clone(), guest.serial().clone()));
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner).push(guest.clone());
         Ok(guest)
     }
 
@@ -242,6 +241,19 @@ xl vcpu-list
 xl debug-keys q
 xl debug-keys e";
 
+/// Saves what there is to see of a case that failed: where everything stands, and what is on the screens.
+fn show(context: &Context) -> Result<()> {
+    if let Ok(places) = context.agent.exec(WHERE) {
+        fs::write(context.logs.join("where.log"), places.stdout)?;
+    }
+    for guest in context.guests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        if let Ok(screen) = guest.picture() {
+            screen.save(&context.logs.join(format!("screen-{}.png", guest.name())))?;
+        }
+    }
+    Ok(())
+}
+
 /// How a case ended.
 struct Ended {
     /// Its name, and how long it took.
@@ -268,7 +280,7 @@ fn attempt(plan: &Plan, case: &Case, running: &mut Option<Testbed>) -> Result<En
         kvm: plan.options.emulator.kvm,
         logs,
         program: Arc::clone(&plan.program),
-        serials: Arc::default(),
+        guests: Arc::default(),
     };
     let start = Instant::now();
     let result = perform(case, &context);
@@ -276,10 +288,8 @@ fn attempt(plan: &Plan, case: &Case, running: &mut Option<Testbed>) -> Result<En
     if result.is_err() {
         // An emulator that comes to its end takes a moment.
         thread::sleep(Duration::from_secs(2));
-        if testbed.is_running()
-            && let Ok(places) = context.agent.exec(WHERE)
-        {
-            fs::write(context.logs.join("where.log"), places.stdout)?;
+        if testbed.is_running() {
+            show(&context)?;
         }
     }
     let has_slipped = result.is_err()
@@ -327,8 +337,8 @@ fn perform(case: &Case, context: &Context) -> Result<Outcome> {
 
 /// Saves what was said during a case, and takes away what it left.
 fn clean(context: &Context) -> Result<()> {
-    for (name, serial) in context.serials.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-        fs::write(context.logs.join(format!("serial-{name}.log")), serial.text())?;
+    for guest in context.guests.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        fs::write(context.logs.join(format!("serial-{}.log", guest.name())), guest.serial().text())?;
     }
     let agent = context.agent;
     let domains = agent.exec("xl list; xenstore-ls -fp")?;

@@ -19,7 +19,11 @@ use crate::progress::Step;
 use crate::{initrd, paths};
 
 const PACKAGES: &str = "linux-image-amd64 sysvinit-core busybox-static kmod iproute2 pciutils grub-pc-bin \
-                        memtest86+ xorriso dosfstools mtools";
+                        memtest86+ xorriso dosfstools mtools debian-installer-12-netboot-amd64";
+
+/// Where the Debian installer's package has its netboot image.
+const INSTALLER: &str = "usr/lib/debian-installer";
+const INSTALLER_IMAGE: &str = "images/12/amd64/text/debian-installer/amd64";
 
 /// The emulated disk, the paravirtualised one, and under plain QEMU whatever is handy.
 const DRIVERS: &[&str] = &["ata_piix", "ahci", "sd_mod", "xen_blkfront", "crc32c_generic", "ext4"];
@@ -35,8 +39,8 @@ const CD_MENU: &str = "set timeout=0\nmenuentry memtest { linux16 /boot/memtest.
 
 /// That of another one: it reads a large file and says how long that took.
 const SPEED_MENU: &str = "serial --unit=0 --speed=115200\nterminal_output serial\ntestspeed /boot/large.bin\n";
-/// As large as a kernel.
-pub(crate) const SPEED_BYTES: u64 = 10 << 20;
+/// A tenth of a kernel: QEMU needs half an hour for a whole one where instructions are counted.
+pub(crate) const SPEED_BYTES: u64 = 1 << 20;
 
 /// What the shell of UEFI firmware finds and does: the kernel is a program of UEFI.
 const EFI_SCRIPT: &str =
@@ -63,6 +67,8 @@ pub(crate) struct Media {
     pub(crate) cd: PathBuf,
     /// A CD with GRUB, which reads [`SPEED_BYTES`] and says how long that took.
     pub(crate) speed: PathBuf,
+    /// The Debian installer's netboot image: an archive of `linux` and `initrd.gz`.
+    pub(crate) installer: PathBuf,
     /// A disk with a FAT file system from which UEFI firmware starts the kernel of the default guest.
     pub(crate) efi: PathBuf,
 }
@@ -72,6 +78,8 @@ pub(crate) fn media() -> Result<Media> {
     let packages = PACKAGES.split_whitespace().map(str::to_owned).collect();
     let recipe = Recipe { suite: "bookworm", packages, left_out: debian::LEFT_OUT };
     let mut content = vec![GRUB_MODULES, CD_MODULES, CD_MENU, SPEED_MENU, EFI_SCRIPT, INITRD_INIT];
+    let size = SPEED_BYTES.to_string();
+    content.push(&size);
     content.extend(DRIVERS);
     content.extend(FILES.iter().map(|(_, _, text)| *text));
     let folder = debian::cached("guest", &recipe.key(&content)?, |folder| build(&recipe, folder))?;
@@ -79,6 +87,7 @@ pub(crate) fn media() -> Result<Media> {
         disk: folder.join("disk"),
         cd: folder.join("cd.iso"),
         speed: folder.join("speed.iso"),
+        installer: folder.join("installer.tar"),
         efi: folder.join("efi.disk"),
     })
 }
@@ -107,6 +116,7 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
     cd(&root, SPEED_MENU, &[("large.bin", &large)], &folder.join("speed.iso"))?;
     fs::remove_file(&large)?;
     efi(&root, &folder.join("efi.disk"))?;
+    installer(&root.join(INSTALLER), &folder.join("installer.tar"))?;
     let (boot, core) = grub(&root)?;
     let partition = folder.join("partition");
     debian::make_disk(&root, &partition, "guest", 128)?;
@@ -133,6 +143,16 @@ fn cd(root: &Path, menu: &str, files: &[(&str, &Path)], image: &Path) -> Result<
     fs::rename(root.join("cd.iso"), image)?;
     fs::remove_dir_all(root.join("cd"))?;
     Ok(())
+}
+
+/// Moves the installer's netboot image out of the guest.
+fn installer(package: &Path, archive: &Path) -> Result<()> {
+    let mut archive = tar::Builder::new(File::create(archive)?);
+    for name in ["linux", "initrd.gz"] {
+        archive.append_path_with_name(package.join(INSTALLER_IMAGE).join(name), name)?;
+    }
+    archive.finish()?;
+    Ok(fs::remove_dir_all(package)?)
 }
 
 /// The disk for UEFI firmware: one FAT file system, without partitions.

@@ -64,7 +64,7 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
     let media = guest::media()?;
     let emulator = emulator::find()?;
     let disk = |name: &str, file| Disk { name: name.to_owned(), file, format: Format::Raw, writes: Writes::Forgotten };
-    let disks = vec![disk("guest", media.disk), disk("efi", media.efi)];
+    let disks = vec![disk("guest", media.disk), disk("efi", media.efi), disk("installer", media.installer)];
     let cpus = arguments.cpus.unwrap_or(1).max(1);
     let mut plans = Vec::new();
     for xen in arguments.xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {

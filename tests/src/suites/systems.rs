@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use crate::domain::{CD, Config, DeviceModel, EFI, FOLDER, RAMDISK};
+use crate::domain::{CD, Config, DeviceModel, EFI, FOLDER, Guest, INSTALLER, RAMDISK};
 use crate::suite::{Case, Context, Outcome};
 use crate::vnc::Screen;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("grub-from-a-cd-starts-memtest", 300, memtest),
     Case::new("a-kernel-starts-without-a-boot-disk-gets-a-cpu-and-sleeps", 400, kernel),
+    Case::new("the-debian-installer-asks-for-a-language", 400, installer),
     Case::new("ovmf-finds-its-disk-and-starts-linux", 400, uefi),
 ];
 
@@ -28,17 +29,8 @@ fn memtest(context: &Context) -> Result<Outcome> {
     let mut config = Config::new("memtest", DeviceModel::Stubdom).line("boot='d'");
     config.disks.push(format!("format=raw,vdev=hdc,access=ro,devtype=cdrom,target={CD}"));
     let guest = context.start(&config)?;
-    let end = Instant::now() + LIMIT;
-    loop {
-        let screen = guest.picture()?;
-        let Err(error) = compare(&screen, &reference) else { return Ok(Outcome::Passed) };
-        if Instant::now() > end {
-            let file = context.logs.join("memtest.png");
-            screen.save(&file)?;
-            return Err(error.context(format!("the screen is as in {}", file.display())));
-        }
-        thread::sleep(Duration::from_secs(1));
-    }
+    await_screen(context, &guest, |screen| compare(screen, &reference))?;
+    Ok(Outcome::Passed)
 }
 
 /// What the command line of a kernel ends with.
@@ -85,6 +77,45 @@ fn kernel(context: &Context) -> Result<Outcome> {
     serial.wait_for("4194304 bytes", LIMIT)?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(Outcome::Passed)
+}
+
+/// The installer's netboot image, in the mode of the screen that its own boot menu chooses, as far as its first question.
+fn installer(context: &Context) -> Result<Outcome> {
+    let files = format!("{FOLDER}/installer");
+    context.agent.check(&format!(
+        "set -e; mkdir -p {files}; tar -xf {INSTALLER} -C {files}
+        cp {RAMDISK} {FOLDER}/ramdisk.tar; tar -C {files} -rf {FOLDER}/ramdisk.tar linux initrd.gz"
+    ))?;
+    let mut config = Config::new("installer", DeviceModel::Stubdom)
+        .line(format!("kernel='{files}/linux'"))
+        .line(format!("ramdisk='{files}/initrd.gz'"))
+        .line("cmdline='vga=788 --- quiet'")
+        .line(format!("stubdomain_ramdisk='{FOLDER}/ramdisk.tar'"))
+        .line("stubdomain_memory=80");
+    config.memory = 1200;
+    let guest = context.start(&config)?;
+    let reference = Screen::from_png(include_bytes!("../../data/debian-installer.png"))?;
+    await_screen(context, &guest, |screen| {
+        ensure!((screen.width, screen.height) == (reference.width, reference.height), "another size");
+        ensure!(screen.pixels == reference.pixels, "other pixels");
+        Ok(())
+    })?;
+    Ok(Outcome::Passed)
+}
+
+/// Looks at a screen until it is as it should be.
+fn await_screen(context: &Context, guest: &Guest, is_right: impl Fn(&Screen) -> Result<()>) -> Result<()> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        let screen = guest.picture()?;
+        let Err(error) = is_right(&screen) else { return Ok(()) };
+        if Instant::now() > end {
+            let file = context.logs.join(format!("{}.png", guest.name()));
+            screen.save(&file)?;
+            return Err(error.context(format!("the screen is as in {}", file.display())));
+        }
+        thread::sleep(Duration::from_secs(1));
+    }
 }
 
 /// OVMF finds the disk, its shell starts the kernel from there, and that takes its own drivers for the root disk.
