@@ -239,7 +239,9 @@ mod tests {
         let (mut session, mut answers) = (Qmp::new(), Vec::new());
         let mut guest = Sleeper { cpus: 1, sleeps: true };
         for piece in received.chunks(size) {
-            session.receive(piece, &mut guest, &mut |answer| answers.push(core::str::from_utf8(answer).unwrap().to_owned()));
+            session.receive(piece, &mut guest, &mut |answer| {
+                answers.push(core::str::from_utf8(answer).unwrap().to_owned())
+            });
         }
         answers
     }

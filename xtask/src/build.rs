@@ -134,7 +134,7 @@ fn roms() -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     for path in ROMS.map(Path::new) {
         let name = path.file_name().context("not a file")?;
-        let content = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len().try_into()?);
         header.set_mode(0o644);

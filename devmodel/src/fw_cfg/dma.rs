@@ -127,7 +127,8 @@ mod tests {
 
     fn machine() -> (FwCfg, FakeHost) {
         let paths = [ide_path(0, 0)];
-        let fw_cfg = FwCfg::new(&FwCfgConfig { memory: 1 << 30, cpus: 3, boot_paths: &paths, ..FwCfgConfig::default() });
+        let fw_cfg =
+            FwCfg::new(&FwCfgConfig { memory: 1 << 30, cpus: 3, boot_paths: &paths, ..FwCfgConfig::default() });
         (fw_cfg, FakeHost::new(1 << 20))
     }
 

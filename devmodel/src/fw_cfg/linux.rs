@@ -103,15 +103,17 @@ impl fmt::Display for LinuxError {
 impl FwCfg {
     /// Adds a kernel to a machine whose memory below 4 GiB ends at `memory_end`. Only while the machine is built, and once.
     pub fn add_linux(&mut self, boot: &LinuxBoot, memory_end: u64) -> Result<(), LinuxError> {
-        use header::*;
         let LinuxBoot { kernel, initrd, ref command_line, ref rom } = *boot;
-        let version = field(kernel, VERSION).map_or(0, u16::from_le_bytes);
-        let [loadflags] = field(kernel, LOADFLAGS).unwrap_or_default();
-        let [xloadflags] = field(kernel, XLOADFLAGS).unwrap_or_default();
-        if field(kernel, MAGIC) != Some(*b"HdrS") || version < OLDEST || loadflags & LOADED_HIGH == 0 {
+        let version = field(kernel, header::VERSION).map_or(0, u16::from_le_bytes);
+        let [loadflags] = field(kernel, header::LOADFLAGS).unwrap_or_default();
+        let [xloadflags] = field(kernel, header::XLOADFLAGS).unwrap_or_default();
+        if field(kernel, header::MAGIC) != Some(*b"HdrS")
+            || version < header::OLDEST
+            || loadflags & header::LOADED_HIGH == 0
+        {
             return Err(LinuxError::Format);
         }
-        let setup_sectors = match field(kernel, SETUP_SECTS) {
+        let setup_sectors = match field(kernel, header::SETUP_SECTS) {
             None | Some([0]) => 4,
             Some([sectors]) => usize::from(sectors),
         };
@@ -121,15 +123,15 @@ impl FwCfg {
         if setup_len as u64 > u64::from(heap_end) {
             return Err(LinuxError::Format);
         }
-        let longest = field(kernel, CMDLINE_SIZE).map_or(0, u32::from_le_bytes);
+        let longest = field(kernel, header::CMDLINE_SIZE).map_or(0, u32::from_le_bytes);
         let longest = usize::from(u16::try_from(longest).unwrap_or(u16::MAX));
         if command_line.len() > longest {
             return Err(LinuxError::CommandLine(longest));
         }
 
         // Its ramdisk lies as high as it can, as kernels expect: what is below gets into their way.
-        let last = match field(kernel, INITRD_ADDR_MAX).map(u32::from_le_bytes) {
-            _ if version >= HAS_XLOADFLAGS && xloadflags & CAN_BE_LOADED_ABOVE_4G != 0 => u32::MAX,
+        let last = match field(kernel, header::INITRD_ADDR_MAX).map(u32::from_le_bytes) {
+            _ if version >= header::HAS_XLOADFLAGS && xloadflags & header::CAN_BE_LOADED_ABOVE_4G != 0 => u32::MAX,
             last => last.unwrap_or_default(),
         };
         let end = memory_end.saturating_sub(FIRMWARE_TABLES).min(u64::from(last).saturating_add(1));
@@ -147,14 +149,14 @@ impl FwCfg {
                 *place = *byte;
             }
         };
-        set(VID_MODE, &video_mode(command_line).to_le_bytes());
-        set(TYPE_OF_LOADER, &[LOADER]);
-        set(LOADFLAGS, &[loadflags | CAN_USE_HEAP]);
-        set(HEAP_END_PTR, &u16::try_from(heap_end).unwrap_or(u16::MAX).to_le_bytes());
-        set(CMD_LINE_PTR, &COMMAND_LINE_ADDR.to_le_bytes());
+        set(header::VID_MODE, &video_mode(command_line).to_le_bytes());
+        set(header::TYPE_OF_LOADER, &[header::LOADER]);
+        set(header::LOADFLAGS, &[loadflags | header::CAN_USE_HEAP]);
+        set(header::HEAP_END_PTR, &u16::try_from(heap_end).unwrap_or(u16::MAX).to_le_bytes());
+        set(header::CMD_LINE_PTR, &COMMAND_LINE_ADDR.to_le_bytes());
         if initrd_len > 0 {
-            set(RAMDISK_IMAGE, &initrd_addr.to_le_bytes());
-            set(RAMDISK_SIZE, &initrd_len.to_le_bytes());
+            set(header::RAMDISK_IMAGE, &initrd_addr.to_le_bytes());
+            set(header::RAMDISK_SIZE, &initrd_len.to_le_bytes());
         }
         let mut line = command_line.as_bytes().to_vec();
         line.push(0);
@@ -268,7 +270,9 @@ mod tests {
 
     #[test]
     fn the_mode_of_the_screen_is_on_the_command_line() {
-        for (line, mode) in [("quiet", 0xffff), ("vga=normal vga=0x37a quiet", 0x37a), ("vga=791", 791), ("vga=x", 0xffff)] {
+        for (line, mode) in
+            [("quiet", 0xffff), ("vga=normal vga=0x37a quiet", 0x37a), ("vga=791", 791), ("vga=x", 0xffff)]
+        {
             let mut fw_cfg = boot(bzimage(|_| {}), &[], line).unwrap();
             assert_eq!(field(&part(&mut fw_cfg, SETUP).1, header::VID_MODE).map(u16::from_le_bytes), Some(mode));
         }

@@ -55,7 +55,7 @@ pub const TARGETS: [Target; 12] = [
     target(
         "firmware",
         "-debugcon null -boot splash-time=1",
-        &[(0x510, 0x517), (0x70, 0x71), (0x402, 0x402), (0xe9, 0xe9)],
+        &[(0x510, 0x51b), (0x70, 0x71), (0x402, 0x402), (0xe9, 0xe9)],
     ),
     target("acpi", "-smp 4", &[(0xb2, 0xb3), (0xae00, 0xae0f), (0xaf00, 0xaf1f), (0xb000, 0xb03f), (0xafe0, 0xafe3)]),
     target("pci", "-device VGA,vgamem_mb=1 -device e1000,romfile= -usb", &[(0xcf8, 0xcff)]),
@@ -184,6 +184,8 @@ impl Player<'_> {
                 let (function, offset, value) = (self.byte(), self.byte() & 0xfc, self.value());
                 match function {
                     0 => self.pc.reset(),
+                    1 => self.pc.wake_up(),
+                    2 => self.pc.plug_cpu(offset.into()),
                     _ => drop(self.config(u32::from(function & 0x3f), offset.into(), Some(value))),
                 }
             }

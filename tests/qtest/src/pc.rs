@@ -132,6 +132,16 @@ impl Pc {
         Ok(pc)
     }
 
+    /// Ends its sleep, if it sleeps.
+    pub(crate) fn wake_up(&mut self) {
+        self.machine.wake_up(&mut self.world);
+    }
+
+    /// Adds a CPU.
+    pub(crate) fn plug_cpu(&mut self, index: u32) {
+        self.machine.plug_cpu(&mut self.world, index);
+    }
+
     /// Puts every device to its state at power on. Memory keeps its content.
     pub(crate) fn reset(&mut self) {
         self.world.shutdown = None;

@@ -12,6 +12,7 @@ use crate::vnc::Screen;
 pub(super) const CASES: &[Case] = &[
     Case::new("grub-from-a-cd-starts-memtest", 300, memtest),
     Case::new("a-kernel-starts-without-a-boot-disk-gets-a-cpu-and-sleeps", 400, kernel),
+    Case::new("a-file-system-is-whole-when-its-guest-was-destroyed", 400, destroyed),
     Case::new("the-debian-installer-asks-for-a-language", 400, installer),
     Case::new("ovmf-finds-its-disk-and-starts-linux", 400, uefi),
 ];
@@ -36,24 +37,54 @@ fn memtest(context: &Context) -> Result<Outcome> {
 /// What the command line of a kernel ends with.
 const MARK: &str = "xen_emul_unplug=never started=directly";
 
-/// xl.cfg names a kernel, its ramdisk and its command line. A stub domain gets the files in its own ramdisk. Then the
-/// toolstack gives the guest another CPU, and the guest sleeps (S3) until the toolstack wakes it up.
-fn kernel(context: &Context) -> Result<Outcome> {
-    let files = format!("{FOLDER}/kernel");
-    let config = context.debian("kernel", DeviceModel::Stubdom)?;
+/// Debian on its emulated disk, whose kernel needs no firmware to find it: a stub domain gets the files that xl.cfg names in
+/// its own ramdisk.
+fn started_directly(context: &Context, name: &str) -> Result<Config> {
+    let files = format!("{FOLDER}/{name}");
+    let config = context.debian(name, DeviceModel::Stubdom)?;
     context.agent.check(&format!(
-        "set -e; mkdir -p {FOLDER}/mnt {files}; mount -o loop,ro,offset=1048576 /dev/mapper/kernel {FOLDER}/mnt
+        "set -e; mkdir -p {FOLDER}/mnt {files}; mount -o loop,ro,offset=1048576 /dev/mapper/{name} {FOLDER}/mnt
         cp -L {FOLDER}/mnt/boot/vmlinuz {FOLDER}/mnt/boot/initrd {files}; umount {FOLDER}/mnt
         cp {RAMDISK} {FOLDER}/ramdisk.tar; tar -C / -rf {FOLDER}/ramdisk.tar {files}/vmlinuz {files}/initrd"
     ))?;
-    let config = config
+    Ok(config
         .line(format!("kernel='{files}/vmlinuz'"))
         .line(format!("ramdisk='{files}/initrd'"))
-        .line(format!("cmdline='root=/dev/sda1 console=tty0 console=ttyS0,115200 quiet {MARK}'"))
+        .line(format!("cmdline='root=/dev/sda1,/dev/sdb1 console=tty0 console=ttyS0,115200 quiet {MARK}'"))
         .line(format!("stubdomain_ramdisk='{FOLDER}/ramdisk.tar'"))
-        .line("stubdomain_memory=48")
-        .line("maxvcpus=2");
-    let guest = context.start(&config)?;
+        .line("stubdomain_memory=48"))
+}
+
+/// Files are written by four programs at once, and the guest is destroyed in the middle of it. What was synchronised before is
+/// there, and the file system is as a power failure would leave it: its journal makes it whole.
+fn destroyed(context: &Context) -> Result<Outcome> {
+    let config = started_directly(context, "worker")?;
+    let data = format!("{FOLDER}/data.disk");
+    context.agent.check(&format!("truncate -s 64M {data}; mke2fs -q -t ext4 {data}"))?;
+    let guest = context.start(&config.disk(&data, "hdb"))?;
+    let serial = guest.serial();
+    serial.wait_for("root@guest", LIMIT)?;
+    serial.send(b"data=sda; [ ! -e /dev/sda1 ] || data=sdb; mount /dev/$data /mnt && cd /mnt\r")?;
+    serial.send(b"head -c 3000000 /dev/urandom >kept; sync; echo sum-$(sha256sum <kept)\r")?;
+    serial.send(b"work() { while :; do cp kept work$1; mv work$1 done$1; rm -f old$1; ln done$1 old$1; done; }\r")?;
+    serial.send(b"for n in 1 2 3 4; do work $n 2>/dev/null & done; while :; do sync; echo round-$((6 * 7)); done\r")?;
+    let said = serial.wait_for("round-42", LIMIT)?;
+    thread::sleep(Duration::from_secs(10));
+    context.agent.check("xl destroy worker")?;
+    let sum = said.split("sum-").last().and_then(|rest| rest.split_whitespace().next()).unwrap_or_default();
+    let found = context.agent.check(&format!(
+        "e2fsck -p {data} >/dev/null; [ $? -le 1 ] && e2fsck -fn {data} && mkdir -p {FOLDER}/mnt
+        mount -o loop,ro {data} {FOLDER}/mnt && sha256sum <{FOLDER}/mnt/kept; ls {FOLDER}/mnt; umount {FOLDER}/mnt"
+    ))?;
+    ensure!(found.contains("done1"), "nobody has worked:\n{found}");
+    ensure!(sum.len() == 64 && found.contains(sum), "{sum} was synchronised, but:\n{found}");
+    Ok(Outcome::Passed)
+}
+
+/// xl.cfg names a kernel. Then the toolstack gives the guest another CPU, and the guest sleeps (S3) until the toolstack wakes
+/// it up.
+fn kernel(context: &Context) -> Result<Outcome> {
+    let guest = context.start(&started_directly(context, "kernel")?.line("maxvcpus=2"))?;
     let serial = guest.serial();
     serial.wait_for("stubdom guest ready", LIMIT)?;
     serial.wait_for("root@guest", LIMIT)?;
