@@ -5,7 +5,7 @@
 //! all went well and [`ERROR`] otherwise.
 //!
 //! Source: QEMU `docs/specs/fw_cfg.rst`, "Guest-side DMA Interface".
-//! Invariant: the work is bounded by the length of the item and [`MAX_PADDING`], whatever the descriptor says.
+//! Invariant: the work is bounded by the length of the item and 1 MiB of zeros, whatever the descriptor says.
 
 use super::FwCfg;
 use crate::access::Width;

@@ -313,7 +313,8 @@ mod tests {
             let kernel = bzimage(|kernel| {
                 for byte in &mut kernel[0x1f0..0x240] {
                     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    *byte ^= (state >> 24) as u8 & (state >> 16) as u8 & (state >> 8) as u8;
+                    let [_, a, b, c] = state.to_le_bytes();
+                    *byte ^= a & b & c;
                 }
             });
             let _ = boot(kernel, RAMDISK, "quiet");
