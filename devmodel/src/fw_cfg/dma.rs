@@ -2,7 +2,7 @@
 //!
 //! Two big-endian halves of the address are written to ports 0x514 and 0x518; the second one starts the work, which is
 //! over when the write is. The descriptor has 16 bytes, big-endian: control, length, address. Control becomes zero when
-//! all went well and [`ERROR`] otherwise.
+//! all went well and bit 0 otherwise.
 //!
 //! Source: QEMU `docs/specs/fw_cfg.rst`, "Guest-side DMA Interface".
 //! Invariant: the work is bounded by the length of the item and 1 MiB of zeros, whatever the descriptor says.

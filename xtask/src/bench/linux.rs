@@ -98,7 +98,7 @@ fn within(guest: &Guest, name: &str) -> Result<()> {
         b"sleep 1; ip link set eth0 up; ip addr add 10.0.9.9/24 dev eth0; sleep 3; busybox ping -c 1 10.0.9.1 >/dev/null\r",
     )?;
     let commands = format!(
-        "m {name}-read 24576 'dd if=/dev/$d of=/dev/null bs=1M count=24 iflag=direct 2>/dev/null' KiB/s; \
+        "echo; m {name}-read 24576 'dd if=/dev/$d of=/dev/null bs=1M count=24 iflag=direct 2>/dev/null' KiB/s; \
          m {name}-write 24576 'dd if=/dev/zero of=/dev/$d bs=1M count=24 oflag=direct 2>/dev/null' KiB/s; \
          m {name}-e1000 8192 'head -c 8388608 /dev/zero >/dev/tcp/10.0.9.1/8002' KiB/s; \
          m {name}-scroll 1000 'seq 1000 >/dev/tty1' lines/s; echo end-$((6 * 7))\r"
