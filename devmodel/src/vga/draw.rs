@@ -504,10 +504,15 @@ fn convert_linear(depth: Depth, big_endian: bool, colors: &[u32], bytes: &[u8], 
                 *pixel = u32::from_le_bytes(if big_endian { [*c, *b, *a, 0] } else { [*a, *b, *c, 0] });
             }
         }
-        Depth::Xrgb8888 => {
-            let word = if big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+        Depth::Xrgb8888 if big_endian => {
             for (pixel, bytes) in pixels.iter_mut().zip(bytes.as_chunks().0) {
-                *pixel = word(*bytes) & 0x00ff_ffff;
+                *pixel = u32::from_be_bytes(*bytes) & 0x00ff_ffff;
+            }
+        }
+        // What nearly every system uses: a loop of its own, without a choice for each pixel.
+        Depth::Xrgb8888 => {
+            for (pixel, bytes) in pixels.iter_mut().zip(bytes.as_chunks().0) {
+                *pixel = u32::from_le_bytes(*bytes) & 0x00ff_ffff;
             }
         }
     }

@@ -9,7 +9,7 @@
 //!   [`INTERVAL_NS`]. After [`QUIET_LOOKS`] looks in vain its next write is made to come to us
 //!   ([`VideoRam::watch`](super::video_memory::VideoRam::watch)), and there is no clock running any more.
 
-use devmodel::host::Surface;
+use devmodel::host::{Platform as _, Surface};
 use devmodel::machine::Machine;
 use devmodel::time::Instant;
 use minios::front::XenDomain;
@@ -19,6 +19,9 @@ use super::host::World;
 
 /// Time between two drawings: 25 pictures a second.
 const INTERVAL_NS: u64 = 40_000_000;
+/// A drawing that takes long is followed by a pause of so many times as long: on a busy machine, or with a large picture that
+/// changes all the time, the guest and whoever shows the picture get on with their work.
+const PATIENCE: u64 = 8;
 /// Drawings without a change after which the next write is waited for.
 const QUIET_LOOKS: u32 = 10;
 /// Time between two looks at a framebuffer that has been quiet, where Xen cannot tell of a write.
@@ -76,7 +79,8 @@ impl Display {
         }
         if self.next.is_some_and(|at| at <= now) {
             let interval = self.draw(machine, world);
-            self.next = interval.map(|interval| now.after(interval));
+            let took = world.now().0.saturating_sub(now.0);
+            self.next = interval.map(|interval| now.after(interval.max(took.saturating_mul(PATIENCE))));
         }
     }
 
