@@ -15,7 +15,7 @@ use crate::guest::SPEED_BYTES;
 const COMMAND_LINE: &str =
     "root=/dev/sda1,/dev/sdb1 console=tty0 console=ttyS0,115200 quiet xen_emul_unplug=never vga=0x37a";
 /// Until the guest has booted, or has read the CD.
-const UP: Duration = Duration::from_secs(1500);
+const UP: Duration = Duration::from_secs(400);
 /// Until everything is measured.
 const LIMIT: Duration = Duration::from_secs(1200);
 /// The disk that is measured, in dom0's memory.
