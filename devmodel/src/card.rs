@@ -6,8 +6,10 @@
 use crate::access::Width;
 use crate::host::{DiskError, DiskId, Host, InputEvent, NicId, Unplug};
 use crate::pci::ConfigSpace;
+use crate::state::StateError;
 use crate::time::Instant;
 use crate::usb::UsbDevice;
+use alloc::vec::Vec;
 use core::fmt::Debug;
 
 /// A function on the PCI bus that brings its registers along.
@@ -75,4 +77,15 @@ pub trait Card: Debug {
     fn unplug(&mut self, _what: Unplug) -> bool {
         false
     }
+
+    /// Whether an operation of a disk is under way, without whose end the card's state is not whole.
+    fn awaits_disk(&self) -> bool {
+        false
+    }
+
+    /// Its state, for [`Self::restore`].
+    fn save(&self) -> Vec<u8>;
+
+    /// Takes over what [`Self::save`] gave of such a card. After an error it is good for nothing.
+    fn restore(&mut self, saved: &[u8]) -> Result<(), StateError>;
 }

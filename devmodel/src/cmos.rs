@@ -12,6 +12,9 @@
 //! Not modelled: the clock (bytes 0 to 13 are plain storage here); the battery: content lasts as long as the machine.
 //! Invariant: `index` is below 128.
 
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 /// What BIOS code boots from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootDevice {
@@ -81,9 +84,10 @@ const SECTORS: u8 = 63;
 const SECTORS_PER_CYLINDER: u64 = 16 * 63;
 
 /// The memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cmos {
     index: u8,
+    #[serde(with = "BigArray")]
     bytes: [u8; LEN],
 }
 

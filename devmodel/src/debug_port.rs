@@ -7,6 +7,8 @@
 //! Not modelled: nothing. Under Xen, writes to port 0xe9 end in the hypervisor's own log and never arrive here.
 //! Invariant: what arrives at the host's log is bounded as [`crate::guest_log`] says.
 
+use serde::{Deserialize, Serialize};
+
 pub use crate::guest_log::{LINE_LEN, LINES_PER_SECOND};
 
 use crate::guest_log::GuestLog;
@@ -22,7 +24,7 @@ pub const BOCHS_PORT: u16 = 0xe9;
 const PRESENT: u8 = 0xe9;
 
 /// One such port.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct DebugPort {
     log: GuestLog,
 }

@@ -8,6 +8,7 @@ use crate::host::Platform;
 use crate::time::Instant;
 use core::fmt::Write;
 use heapless::{String, Vec};
+use serde::{Deserialize, Serialize};
 
 /// A longer line is passed on in pieces of this many bytes.
 pub const LINE_LEN: usize = 180;
@@ -19,7 +20,7 @@ pub const LINES_PER_SECOND: u32 = 200;
 const NANOSECONDS_PER_LINE: u64 = 1_000_000_000 / 200;
 
 /// Collects bytes to lines and limits their rate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct GuestLog {
     /// The line so far.
     line: Vec<u8, LINE_LEN>,

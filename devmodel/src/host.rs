@@ -72,7 +72,7 @@ pub trait IrqSink {
 }
 
 /// A disk of the host, numbered as in the machine's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DiskId(pub u8);
 
 /// A transfer failed, or the disk is gone.
@@ -139,7 +139,7 @@ pub trait DiskHost {
 }
 
 /// A network of the host, numbered as in the machine's configuration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct NicId(pub u8);
 
 /// How a frame that is sent wants to be finished on its way.
@@ -233,7 +233,7 @@ pub trait NicHost {
 }
 
 /// A serial port, 0 is COM1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SerialId(pub u8);
 
 /// The other ends of the serial ports.

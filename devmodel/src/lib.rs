@@ -66,6 +66,7 @@ pub mod piix4_pm;
 pub mod ps2;
 pub mod reset;
 pub mod rtl8139;
+pub mod state;
 pub mod time;
 pub mod uart;
 pub mod usb;

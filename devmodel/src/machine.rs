@@ -40,7 +40,7 @@ use crate::time::{Instant, earlier};
 use crate::uart::{self, Uart16550};
 use crate::usb::UsbDevice;
 use crate::vga::{self, Vga};
-use crate::xen_platform::{self, XenPlatform};
+use crate::xen_platform::{self, UnplugMask, XenPlatform};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use heapless::String;
@@ -49,7 +49,7 @@ use heapless::String;
 pub const DRIVES: usize = 4;
 
 /// A disk of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DiskConfig {
     /// What the host calls it.
     pub id: DiskId,
@@ -68,7 +68,7 @@ pub struct DiskConfig {
 }
 
 /// A CD drive of the machine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CdConfig {
     /// The disc in it: what the host calls it, and its number of 512-byte sectors.
     pub disc: Option<(DiskId, u64)>,
@@ -258,6 +258,8 @@ pub struct Machine {
     reset_ports: ResetPorts,
     /// It is in sleep state S3.
     is_asleep: bool,
+    /// What the guest has unplugged.
+    unplugged: UnplugMask,
     /// What the host was told of the PCI links.
     reported_routes: [Option<IsaIrq>; 4],
     /// What the host was told of the interrupt lines, one bit each.
@@ -302,6 +304,7 @@ impl Machine {
             cards: Vec::new(),
             reset_ports: ResetPorts::default(),
             is_asleep: false,
+            unplugged: UnplugMask::empty(),
             reported_routes: [None; 4],
             reported_lines: 0,
         })
@@ -399,6 +402,11 @@ impl Machine {
                 host.claim(range, true);
             }
         }
+        self.report_all(host);
+    }
+
+    /// Reports the route of every link and the level of every line.
+    fn report_all<H: Host>(&mut self, host: &mut H) {
         for (link, reported) in (0..).zip(&mut self.reported_routes) {
             *reported = isa::link_route(&self.isa_bridge, link);
             host.pci_link_route(link, *reported);
@@ -983,6 +991,7 @@ impl Machine {
     fn unplug<H: Host>(&mut self, host: &mut H, effect: xen_platform::Effect) {
         match effect {
             xen_platform::Effect::Unplug(mask) => {
+                self.unplugged |= mask;
                 for what in mask.requests() {
                     self.ide.unplug(what);
                     for slot in &mut self.cards {
@@ -1305,5 +1314,6 @@ fn as_u64(bytes: usize) -> u64 {
     u64::try_from(bytes).unwrap_or(u64::MAX)
 }
 
+mod state;
 #[cfg(test)]
 mod tests;

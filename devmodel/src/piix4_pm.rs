@@ -11,6 +11,8 @@
 
 use crate::access::{Width, read_bytes, write_bytes};
 use crate::pci::config::{ConfigSpace, Identity};
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
 
 /// Offset of PMBASE in configuration space.
 const BASE: usize = 0x40;
@@ -66,7 +68,7 @@ pub enum Effect {
 }
 
 /// The power management function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Piix4Pm {
     /// One bit for each CPU that is there.
     cpus: u128,
@@ -77,6 +79,14 @@ pub struct Piix4Pm {
     gpe_status: u16,
     gpe_enable: u16,
     apm: [u8; 2],
+}
+
+impl Adopt for Piix4Pm {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.config.adopt(saved.config)?;
+        *self = Self { config: self.config.clone(), ..saved };
+        Ok(())
+    }
 }
 
 impl Piix4Pm {

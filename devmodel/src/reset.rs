@@ -8,8 +8,10 @@
 //! Not modelled: the watchdog and password lock bits of port 0x92, fixed disk activity lights. A soft and a hard reset
 //! both reset all of the machine.
 
+use serde::{Deserialize, Serialize};
+
 /// System control port A and the reset control register.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResetPorts {
     system_control: u8,
     reset_control: u8,

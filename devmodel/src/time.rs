@@ -1,7 +1,9 @@
 //! Time, as devices see it: an argument, never a clock.
 
+use serde::{Deserialize, Serialize};
+
 /// Nanoseconds since the machine was powered on. Never goes backwards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Instant(pub u64);
 
 impl Instant {

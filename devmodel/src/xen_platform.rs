@@ -15,6 +15,7 @@ use crate::access::Width;
 use crate::guest_log::GuestLog;
 use crate::host::{Platform, Unplug};
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 
 /// PCI vendor, XenSource; also the subsystem's.
 pub const VENDOR_ID: u16 = 0x5853;
@@ -93,7 +94,7 @@ pub enum Effect {
 }
 
 /// The device.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct XenPlatform {
     /// Drivers are told to leave the machine as it is.
     blacklisted: bool,

@@ -8,6 +8,8 @@ use crate::ata::packet::{BLOCK, PACKET_LEN, Sense, State, Step, UNRECOVERED_READ
 use crate::ata::trim::MOST_BLOCKS;
 use crate::host::DiskId;
 use crate::machine::{CdConfig, DiskConfig, DriveConfig};
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
 
 pub(super) const STATUS_ERROR: u8 = 1 << 0;
 pub(super) const STATUS_DATA_REQUEST: u8 = 1 << 3;
@@ -38,15 +40,16 @@ const QUEUE_DEPTH: u16 = 31;
 pub(super) type Data = heapless::Vec<u8, 512>;
 
 /// A drive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Drive {
     Disk(Disk),
     Cd(Cd),
 }
 
 /// An ATA disk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Disk {
+    #[serde(skip)]
     config: DiskConfig,
     multiple: u8,
     mode: TransferMode,
@@ -59,8 +62,9 @@ pub(super) struct Disk {
 }
 
 /// An ATAPI CD drive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Cd {
+    #[serde(skip)]
     config: CdConfig,
     state: State,
     mode: TransferMode,
@@ -85,7 +89,7 @@ pub(super) enum Task {
 }
 
 /// Sectors that move.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Move {
     pub(super) to_disk: bool,
     pub(super) lba: u64,
@@ -96,6 +100,22 @@ pub(super) struct Move {
     pub(super) tag: Option<u8>,
     /// Data is announced by PIO setups, each for so many bytes.
     pub(super) by_pio: Option<u32>,
+}
+
+impl Adopt for Drive {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        match (self, saved) {
+            (Self::Disk(disk), Self::Disk(saved)) => {
+                *disk = Disk { config: core::mem::take(&mut disk.config), ..saved };
+                Ok(())
+            }
+            (Self::Cd(cd), Self::Cd(saved)) => {
+                cd.mode = saved.mode;
+                cd.state.adopt(saved.state)
+            }
+            _ => Err(StateError::OtherMachine),
+        }
+    }
 }
 
 impl Drive {

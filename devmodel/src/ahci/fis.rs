@@ -3,6 +3,7 @@
 //! Source: Serial ATA 2.6, section 10.3 (layouts); AHCI 1.3.1, section 4.2.1 (where a port writes them).
 
 use crate::ata::command::Depth;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a command's FIS.
 pub(super) const COMMAND_LEN: usize = 20;
@@ -81,7 +82,7 @@ impl Registers {
 }
 
 /// The registers as a device leaves them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct TaskFile {
     pub(super) status: u8,
     pub(super) error: u8,

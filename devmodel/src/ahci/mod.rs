@@ -19,6 +19,10 @@
 //! Invariant: a command is done or refused by what its structures say at the time when its turn comes, and they are read
 //! once. Regions of memory are followed for as many bytes as the command moves.
 
+use crate::state::{Adopt, StateError, from_bytes, to_bytes};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
 mod drive;
 mod fis;
 mod port;
@@ -64,7 +68,7 @@ const FIRST_PORT: u32 = 0x100;
 const PORT_BYTES: u32 = 0x80;
 
 /// The controller and its drives.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Ahci {
     config: ConfigSpace,
     ports: [Port; PORTS],
@@ -74,6 +78,15 @@ pub struct Ahci {
     index: u32,
     /// A port has asked for an interrupt since the last message.
     has_news: bool,
+}
+
+impl Adopt for Ahci {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.config.adopt(saved.config)?;
+        self.ports.adopt(saved.ports)?;
+        *self = Self { config: self.config.clone(), ports: self.ports.clone(), ..saved };
+        Ok(())
+    }
 }
 
 impl Ahci {
@@ -241,5 +254,17 @@ impl Card for Ahci {
             }
         }
         false
+    }
+
+    fn awaits_disk(&self) -> bool {
+        self.ports.iter().any(Port::awaits_disk)
+    }
+
+    fn save(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), StateError> {
+        self.adopt(from_bytes(saved)?)
     }
 }

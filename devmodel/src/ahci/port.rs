@@ -10,6 +10,8 @@ use crate::ata::operation::Operation;
 use crate::ata::packet::PACKET_LEN;
 use crate::ata::trim::Trim;
 use crate::host::{DiskError, DiskId, DiskOp, GuestAddr, Host, Unmapped};
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
 
 const SECTOR: usize = 512;
 
@@ -52,7 +54,7 @@ const PACKET_AT: u64 = 0x40;
 const REGIONS_AT: u64 = 0x80;
 
 /// The command that is being done.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Active {
     slot: u32,
     /// Where its header is, to say how much was moved.
@@ -63,7 +65,7 @@ struct Active {
 }
 
 /// What the host does for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 enum Step {
     /// So many sectors of the rest of this.
     Move(Move, u32),
@@ -73,7 +75,7 @@ enum Step {
 }
 
 /// A port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Port {
     drive: Option<Drive>,
     list: u64,
@@ -98,10 +100,24 @@ pub(super) struct Port {
     /// SRST is set.
     is_in_reset: bool,
     active: Option<Active>,
+    #[serde(skip)]
     operation: Operation,
 }
 
+impl Adopt for Port {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.drive.adopt(saved.drive)?;
+        *self = Self { drive: self.drive.take(), ..saved };
+        Ok(())
+    }
+}
+
 impl Port {
+    /// Whether the host is at work.
+    pub(super) fn awaits_disk(&self) -> bool {
+        self.operation != Operation::None
+    }
+
     /// A port after power on.
     pub(super) fn new(drive: Option<Drive>) -> Self {
         Self {

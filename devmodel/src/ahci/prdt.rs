@@ -3,12 +3,13 @@
 //! Source: AHCI 1.3.1, section 4.2.3.3.
 
 use crate::host::{GuestAddr, Host, Unmapped};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of an entry.
 const ENTRY: u64 = 16;
 
 /// A table, and how far it has been used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Prdt {
     table: u64,
     entries: u16,

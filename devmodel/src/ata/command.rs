@@ -2,8 +2,10 @@
 //!
 //! Source: ATA/ATAPI-6, chapter 8, and ATA-3 for the opcodes that it dropped.
 
+use serde::{Deserialize, Serialize};
+
 /// Whether a command's registers are one byte deep or two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Depth {
     /// 28-bit addresses, 8-bit counts.
     Short,
@@ -12,7 +14,7 @@ pub(crate) enum Depth {
 }
 
 /// How the data of a command gets to or from the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Transport {
     /// Through the data register, one sector for each interrupt.
     Pio,
@@ -25,7 +27,7 @@ pub(crate) enum Transport {
 }
 
 /// A command of an ATA drive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Command {
     /// RECALIBRATE and SEEK: succeeds if the address exists.
     Seek {

@@ -2,8 +2,10 @@
 //!
 //! Source: ATA/ATAPI-5, section 6.2 (addresses), which later editions dropped.
 
+use serde::{Deserialize, Serialize};
+
 /// The translation from cylinder, head and sector to sector numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Geometry {
     pub(crate) cylinders: u16,
     pub(crate) heads: u8,

@@ -5,6 +5,7 @@
 use super::geometry::Geometry;
 use super::trim::MOST_BLOCKS;
 use crate::machine::CdConfig;
+use serde::{Deserialize, Serialize};
 
 /// One sector of data.
 pub(crate) type Sector = [u8; 512];
@@ -13,7 +14,7 @@ pub(crate) type Sector = [u8; 512];
 pub(crate) const MOST_MULTIPLE: u8 = 16;
 
 /// A transfer mode, as SET FEATURES selects it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum TransferMode {
     /// Multiword DMA, mode 0 to 2.
     Multiword(u8),

@@ -6,7 +6,9 @@
 //! Quirk: as with QEMU's drives, a reset is not reported as unit attention; a new disc is.
 //! Not modelled: audio, raw sectors of READ CD, discs with more than one track or session, MODE SELECT, DVD structures.
 
+use crate::state::{Adopt, StateError};
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a packet.
 pub(crate) const PACKET_LEN: usize = 12;
@@ -23,7 +25,7 @@ const LEAD_OUT: u8 = 0xaa;
 pub(crate) type Reply = Vec<u8, 512>;
 
 /// Why a command failed: sense key, additional sense code and its qualifier.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sense {
     pub(crate) key: u8,
     pub(crate) code: u8,
@@ -49,7 +51,7 @@ const REMOVAL_PREVENTED: Sense = Sense::new(5, 0x53, 2);
 const MEDIUM_CHANGED: Sense = Sense::new(6, 0x28, 0);
 
 /// What happened to the disc since somebody asked (MMC-3, GET EVENT STATUS NOTIFICATION, media events).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum MediaEvent {
     #[default]
     None = 0,
@@ -58,9 +60,10 @@ enum MediaEvent {
 }
 
 /// What a drive remembers between commands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
     /// Blocks of the disc in the drive.
+    #[serde(skip)]
     blocks: Option<u32>,
     tray_open: bool,
     /// PREVENT ALLOW MEDIUM REMOVAL.
@@ -83,6 +86,13 @@ pub(crate) enum Step {
     Reply(Reply),
     /// Blocks of the disc go to the guest. They are there.
     Read { lba: u32, blocks: u32 },
+}
+
+impl Adopt for State {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        *self = Self { blocks: self.blocks, ..saved };
+        Ok(())
+    }
 }
 
 impl State {

@@ -6,6 +6,7 @@
 //! Source: ATA8-ACS, 7.10 (DATA SET MANAGEMENT).
 
 use crate::host::{DiskHost, DiskId, DiskOp};
+use serde::{Deserialize, Serialize};
 
 /// Blocks of 512 bytes that one command may have: 512 ranges.
 pub(crate) const MOST_BLOCKS: u32 = 8;
@@ -13,7 +14,7 @@ pub(crate) const MOST_BLOCKS: u32 = 8;
 const RANGE: usize = 8;
 
 /// Ranges in a disk's transfer buffer that are still to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trim {
     next: usize,
     end: usize,

@@ -4,6 +4,7 @@
 //! Not modelled: IFCS (every frame gets its frame check sequence), IDE (no delay), report of collisions.
 
 use crate::net::segment::ChecksumField;
+use serde::{Deserialize, Serialize};
 
 /// Command and type bits of the third word.
 mod word {
@@ -29,7 +30,7 @@ const IXSM: u8 = 1 << 0;
 const TXSM: u8 = 1 << 1;
 
 /// What a context descriptor says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Context {
     pub(super) ipcss: u8,
     pub(super) ipcso: u8,

@@ -5,6 +5,7 @@
 //! Source: SDM 5 (EEPROM interface and map), 13.4.3 (EECD), 13.4.4 (EERD).
 
 use crate::net::eeprom::{Eeprom as Chip, Wires};
+use serde::{Deserialize, Serialize};
 
 /// EECD.SK, the clock.
 const SK: u32 = 1 << 0;
@@ -33,7 +34,7 @@ const LAST: u8 = 0x3f;
 /// The sum of all words.
 const SUM: u16 = 0xbaba;
 /// The EEPROM and its registers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Eeprom {
     chip: Chip,
     eecd: u32,

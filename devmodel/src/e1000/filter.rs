@@ -6,6 +6,8 @@
 
 use super::receive::rctl;
 use crate::net::multicast::{is_broadcast, is_group};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 /// RAH.AV, the entry counts.
 const ADDRESS_VALID: u32 = 1 << 31;
@@ -20,11 +22,13 @@ pub(super) enum Match {
 }
 
 /// The tables.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Filter {
     /// RAL and RAH in turn.
     addresses: [u32; 32],
+    #[serde(with = "BigArray")]
     multicast: [u32; 128],
+    #[serde(with = "BigArray")]
     vlans: [u32; 128],
 }
 

@@ -9,12 +9,13 @@
 
 use super::regs::cause;
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 /// The unit of ITR in nanoseconds.
 const ITR_UNIT: u64 = 256;
 
 /// ICR, IMS, ITR and the pin.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Interrupts {
     causes: u32,
     mask: u32,

@@ -21,6 +21,9 @@
 //! Invariant: the interrupt pin is a function of causes, mask and throttling; reading ICR lowers it.
 //! Invariant: without bus mastering, memory is neither read nor written.
 
+use crate::state::{Adopt, StateError, from_bytes, to_bytes};
+use serde::{Deserialize, Serialize};
+
 mod descriptor;
 mod eeprom;
 mod filter;
@@ -83,11 +86,14 @@ const IODATA: u32 = 4;
 const SMALLEST_ROM: usize = 2048;
 
 /// The controller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct E1000 {
     // Configuration.
+    #[serde(skip)]
     nic: NicId,
+    #[serde(skip)]
     mac: [u8; 6],
+    #[serde(skip)]
     rom: Vec<u8>,
 
     // What the guest sees.
@@ -107,6 +113,22 @@ pub struct E1000 {
     partner: bool,
     /// There is more to be done than was good to do at once.
     more_at: Option<Instant>,
+}
+
+impl Adopt for E1000 {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.config.adopt(saved.config)?;
+        self.transmitter.adopt(saved.transmitter)?;
+        *self = Self {
+            nic: self.nic,
+            mac: self.mac,
+            rom: core::mem::take(&mut self.rom),
+            config: self.config.clone(),
+            transmitter: core::mem::take(&mut self.transmitter),
+            ..saved
+        };
+        Ok(())
+    }
 }
 
 impl E1000 {
@@ -368,5 +390,13 @@ impl Card for E1000 {
 
     fn unplug(&mut self, what: Unplug) -> bool {
         what == Unplug::Nics
+    }
+
+    fn save(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), StateError> {
+        self.adopt(from_bytes(saved)?)
     }
 }

@@ -8,6 +8,7 @@
 //! resolution, cable tests, interrupts of the PHY. Registers that are not listed read as zero.
 
 use crate::time::Instant;
+use serde::{Deserialize, Serialize};
 
 /// How long negotiation takes, in nanoseconds.
 const NEGOTIATION: u64 = 100_000_000;
@@ -58,7 +59,7 @@ const WRITABLE: [(u8, u16); 9] = [
 ];
 
 /// The registers, and whether negotiation goes on.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Phy {
     writable: [u16; WRITABLE.len()],
     mdic: u32,

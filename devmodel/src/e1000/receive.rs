@@ -17,6 +17,7 @@ use crate::net::checksum::finish_received;
 use crate::net::frame::{Frame, Receiving, Sending};
 use crate::net::headers::{Headers, Version};
 use crate::net::{SHORTEST, TAG, TAG_AT};
+use serde::{Deserialize, Serialize};
 
 /// RCTL.
 pub(super) mod rctl {
@@ -80,7 +81,7 @@ const FCS: usize = 4;
 const FRAMES_AT_ONCE: u32 = 1024;
 
 /// RCTL, RXCSUM and the ring.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Receiver {
     pub(super) ring: Ring,
     pub(super) control: u32,

@@ -1,5 +1,8 @@
 //! Where the registers are, and their bits, by the names of the manual.
 
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 /// CTRL, device control.
 pub(super) const CTRL: u32 = 0x0000;
 /// The same register again.
@@ -135,8 +138,8 @@ pub(super) const STORAGE: [(u32, u32, u32); 33] = [
 ];
 
 /// The values of [`STORAGE`].
-#[derive(Clone, Debug)]
-pub(super) struct Storage([u32; STORAGE.len()]);
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Storage(#[serde(with = "BigArray")] [u32; STORAGE.len()]);
 
 impl Default for Storage {
     fn default() -> Self {

@@ -4,12 +4,13 @@
 //! Invariant: a head or tail outside of the ring is not followed: nothing is taken from such a ring.
 
 use crate::host::GuestAddr;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a descriptor.
 pub(super) const DESCRIPTOR: u32 = 16;
 
 /// Base, length, head and tail.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Ring {
     base_low: u32,
     base_high: u32,

@@ -5,6 +5,8 @@
 //! Invariant: a counter that is full stays full.
 
 use crate::net::multicast::{is_broadcast, is_group};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 // Counters, by their offset from `regs::STATISTICS`.
 
@@ -39,8 +41,8 @@ pub(super) const TSCTC: u32 = 0xf8;
 const FCS: u32 = 4;
 
 /// The counters.
-#[derive(Clone, Debug)]
-pub(super) struct Statistics([u32; 64]);
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Statistics(#[serde(with = "BigArray")] [u32; 64]);
 
 impl Default for Statistics {
     fn default() -> Self {

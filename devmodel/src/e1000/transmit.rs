@@ -16,6 +16,9 @@ use super::ring::Ring;
 use crate::host::{FRAME_MAX, GuestAddr, Host};
 use crate::net::TAG;
 use crate::net::segment::Segmenter;
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 /// TCTL.EN, the transmitter is on.
 const TCTL_EN: u32 = 1 << 1;
@@ -33,7 +36,7 @@ const WORK: usize = 1 << 20;
 const OVERHEAD: usize = 128;
 
 /// TCTL, the ring, both contexts, and the frame that is put together.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Transmitter {
     pub(super) ring: Ring,
     pub(super) control: u32,
@@ -45,7 +48,7 @@ pub(super) struct Transmitter {
 }
 
 /// A frame that is put together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Outgoing {
     pub(super) stage: Stage,
     pub(super) context: Context,
@@ -57,12 +60,12 @@ pub(super) struct Outgoing {
 }
 
 /// How far it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Stage {
     /// Plain, and begun at the host.
     Plain,
     /// Of a packet to be cut, so many bytes of the headers are here.
-    Headers([u8; 256], usize),
+    Headers(#[serde(with = "BigArray")] [u8; 256], usize),
     /// The network will cut it; begun at the host.
     Whole,
     /// We cut it.
@@ -78,6 +81,17 @@ pub(super) enum Progress {
     NoRoom,
     /// It was enough for this time.
     Later,
+}
+
+impl Adopt for Transmitter {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        *self = saved;
+        // What the network was given of a frame is not there any more, so the frame is lost.
+        if let Some(frame) = self.frame.as_mut().filter(|frame| !matches!(frame.stage, Stage::Headers(..))) {
+            frame.spoiled = true;
+        }
+        Ok(())
+    }
 }
 
 impl Transmitter {

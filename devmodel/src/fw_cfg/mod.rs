@@ -14,6 +14,9 @@
 //! Not modelled: items that can be written, which no part of this machine needs.
 //! Invariant: items are made before the guest runs; the guest moves `position` only, and reads zeros beyond an item's end.
 
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+
 pub mod dma;
 pub mod linux;
 
@@ -82,8 +85,9 @@ struct Item {
 }
 
 /// The device.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FwCfg {
+    #[serde(skip)]
     items: Vec<Item>,
     /// Place in `items`; `None` reads as zeros.
     selected: Option<usize>,
@@ -91,6 +95,13 @@ pub struct FwCfg {
     position: usize,
     /// The upper half of the address of a DMA descriptor.
     descriptor: u64,
+}
+
+impl Adopt for FwCfg {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        *self = Self { items: core::mem::take(&mut self.items), ..saved };
+        Ok(())
+    }
 }
 
 impl FwCfg {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::fake_host::{FakeHost, sector_pattern};
 use crate::host::{GuestMemory, Unplug};
+use crate::state::StateError;
 use std::vec;
 
 const DISK: DiskId = DiskId(0);
@@ -562,4 +563,86 @@ fn a_million_random_accesses_do_no_harm() {
     set_up(&mut machine, &mut host);
     assert_eq!(machine.port_read(&mut host, IoPort(0x10), Width::Word), 0x49d2);
     assert_eq!(config_read(&mut machine, &mut host, 3, 0, 0), 0x1111_1234);
+}
+
+/// A machine in the middle of everything, and its twin that has taken over its state.
+fn twins() -> ([Machine; 2], [FakeHost; 2]) {
+    let (mut machine, mut host) = machine();
+    set_up(&mut machine, &mut host);
+    // A sector is read by PIO, half of it is with the guest.
+    machine.port_write(&mut host, IoPort(0x1f2), Width::Byte, 1);
+    machine.port_write(&mut host, IoPort(0x1f3), Width::Byte, 7);
+    machine.port_write(&mut host, IoPort(0x1f6), Width::Byte, 0xe0);
+    machine.port_write(&mut host, IoPort(0x1f7), Width::Byte, 0x20);
+    assert!(machine.save(&mut host).is_none(), "the disk is at work");
+    let result = host.finish_disk(DISK);
+    machine.disk_complete(&mut host, DISK, result);
+    for _ in 0..64 {
+        machine.port_read(&mut host, IoPort(0x1f0), Width::Dword);
+    }
+    // A byte waits for the driver of the keyboard; 640 × 400 pixels on the screen; an address in CMOS.
+    machine.input(&mut host, InputEvent::Key { code: 30, down: true });
+    for (index, value) in [(1, 640), (2, 400), (3, 32), (4, 0x41)] {
+        machine.port_write(&mut host, IoPort(0x1ce), Width::Word, index);
+        machine.port_write(&mut host, IoPort(0x1cf), Width::Word, value);
+    }
+    machine.port_write(&mut host, IoPort(0x70), Width::Byte, 0x10);
+    let saved = machine.save(&mut host).unwrap();
+
+    let (mut twin, mut other) = self::machine();
+    assert_eq!(twin.restore(&mut other, &saved), Ok(host.time));
+    assert_eq!(twin.save(&mut other).unwrap(), saved);
+    ([machine, twin], [host, other])
+}
+
+#[test]
+fn a_machine_goes_on_in_another_one() {
+    let ([mut machine, mut twin], [mut host, mut other]) = twins();
+    assert_eq!(host.isa, other.isa);
+    let expected = sector_pattern(7);
+    for word in expected.chunks_exact(4).skip(64) {
+        let word = u32::from_le_bytes(word.try_into().unwrap());
+        for (machine, host) in [(&mut machine, &mut host), (&mut twin, &mut other)] {
+            assert_eq!(machine.port_read(host, IoPort(0x1f0), Width::Dword), word);
+        }
+    }
+    for port in [0x1f7, 0x60, 0x64, 0x71, 0x1cf, 0x3fd, 0xb004, 0xc102] {
+        let [one, two] = [(&mut machine, &mut host), (&mut twin, &mut other)]
+            .map(|(machine, host)| machine.port_read(host, IoPort(port), Width::Byte));
+        assert_eq!(one, two, "port {port:#x}");
+    }
+    assert_eq!(config_read(&mut twin, &mut other, 3, 0, 0x10), 0xf000_0008);
+}
+
+#[test]
+fn what_the_guest_has_unplugged_stays_away() {
+    let (mut machine, mut host) = machine();
+    set_up(&mut machine, &mut host);
+    machine.port_write(&mut host, IoPort(0x10), Width::Word, 0x0001);
+    let saved = machine.save(&mut host).unwrap();
+    let (mut twin, mut other) = self::machine();
+    twin.restore(&mut other, &saved).unwrap();
+    assert_eq!(other.unplugged, [Unplug::IdeDisks]);
+    assert_eq!(twin.save(&mut other).unwrap(), saved);
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused() {
+    let (mut machine, mut host) = machine();
+    let saved = machine.save(&mut host).unwrap();
+    for len in [0, 1, saved.len() / 2, saved.len() - 1] {
+        assert_eq!(machine.restore(&mut host, &saved[..len]), Err(StateError::Format), "{len} bytes");
+    }
+    assert_eq!(machine.restore(&mut host, &[&saved[..], &[0]].concat()), Err(StateError::Format));
+    for config in [
+        MachineConfig { drives: [Some(disk(0, 2048)), None, None, None], ..config() },
+        MachineConfig { serial_ports: 1, ..config() },
+        MachineConfig { vga: None, ..config() },
+        MachineConfig { acpi: false, ..config() },
+    ] {
+        let (mut other, mut host) = (Machine::new(config).unwrap(), self::machine().1);
+        host.claimed.clear();
+        other.reset(&mut host);
+        assert_eq!(other.restore(&mut host, &saved), Err(StateError::OtherMachine));
+    }
 }

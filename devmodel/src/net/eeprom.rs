@@ -6,6 +6,9 @@
 //! Source: Microchip 93C46 data sheet.
 //! Not modelled: writing and erasing; such operations are taken and do nothing.
 
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 /// Number of words.
 pub const WORDS: usize = 64;
 /// Start bit and operation of a read.
@@ -23,7 +26,7 @@ pub struct Wires {
 }
 
 /// What the chip does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// It waits for a start bit.
     #[default]
@@ -37,8 +40,9 @@ enum State {
 }
 
 /// The chip.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Eeprom {
+    #[serde(with = "BigArray")]
     words: [u16; WORDS],
     clock: bool,
     state: State,

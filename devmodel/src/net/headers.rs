@@ -6,6 +6,7 @@
 use super::checksum::Sum;
 use super::frame::Frame;
 use super::{ETHERNET_HEADER, TAG};
+use serde::{Deserialize, Serialize};
 
 /// Type of a VLAN tag.
 pub const TYPE_VLAN: u16 = 0x8100;
@@ -17,7 +18,7 @@ const PROTOCOL_UDP: u8 = 17;
 const FRAGMENT: u16 = 0x3fff;
 
 /// Which Internet protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Version {
     /// IPv4.
     V4,
@@ -26,7 +27,7 @@ pub enum Version {
 }
 
 /// What is inside of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     /// TCP.
     Tcp,

@@ -13,6 +13,8 @@ use super::checksum::Sum;
 use super::frame::{Frame, Sending};
 use super::headers::{Headers, Transport, Version};
 use crate::host::{GuestAddr, Host, NicId, Offload, Unmapped};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 /// The most bytes that headers have: a card's header length is one byte, and a VLAN tag may be added.
 pub const HEADERS_MAX: usize = 256 + super::TAG;
@@ -21,7 +23,7 @@ pub const HEADERS_MAX: usize = 256 + super::TAG;
 const LAST_ONLY: u8 = 0x01 | 0x08;
 
 /// A checksum: what it is summed over, and where it goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChecksumField {
     /// First byte of the range.
     pub start: usize,
@@ -32,7 +34,7 @@ pub struct ChecksumField {
 }
 
 /// What is in the headers, and what to do to them. Offsets are bytes from the destination address on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
     /// Which Internet protocol.
     pub version: Version,
@@ -83,7 +85,7 @@ impl Plan {
 }
 
 /// What was cut so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sent {
     /// Frames that were sent.
     pub frames: u32,
@@ -92,9 +94,10 @@ pub struct Sent {
 }
 
 /// How far the cutting of one packet got.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Segmenter {
     plan: Plan,
+    #[serde(with = "BigArray")]
     header: [u8; HEADERS_MAX],
     header_len: usize,
     /// Bytes of data in segments that were sent.

@@ -10,6 +10,9 @@
 //! a base address full of ones, as left behind by sizing, decodes nothing.
 
 use crate::access::Width;
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 /// Offset of the command register.
 const COMMAND: usize = 0x04;
@@ -96,17 +99,37 @@ pub const REGIONS: usize = 7;
 pub const ROM: usize = 6;
 
 /// Configuration space of one function.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ConfigSpace {
     // Fixed configuration.
+    #[serde(skip, default = "zeros")]
     initial: [u8; 256],
+    #[serde(skip, default = "zeros")]
     writable: [u8; 256],
+    #[serde(skip, default = "zeros")]
     write_one_to_clear: [u8; 256],
+    #[serde(skip)]
     regions: [Option<Region>; REGIONS],
     /// Where the capability of messages is.
+    #[serde(skip)]
     messages: Option<u8>,
     // Guest-visible state.
+    #[serde(with = "BigArray")]
     bytes: [u8; 256],
+}
+
+const fn zeros() -> [u8; 256] {
+    [0; 256]
+}
+
+impl Adopt for ConfigSpace {
+    /// Takes over what software can write; the rest is the function's own.
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        for ((byte, saved), writable) in self.bytes.iter_mut().zip(saved.bytes).zip(self.writable) {
+            *byte = *byte & !writable | saved & writable;
+        }
+        Ok(())
+    }
 }
 
 impl ConfigSpace {

@@ -12,6 +12,7 @@
 
 use super::config::{ConfigSpace, Identity};
 use crate::access::Width;
+use serde::{Deserialize, Serialize};
 
 /// Configuration space of the host bridge.
 #[must_use]
@@ -33,7 +34,7 @@ pub fn host_bridge() -> ConfigSpace {
 }
 
 /// CONFADD, the address register of configuration mechanism 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigAddress(u32);
 
 /// A register of a function, as the address register names it.

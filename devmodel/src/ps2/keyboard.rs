@@ -13,6 +13,7 @@
 
 use super::keys::{self, KEY_SYSRQ, KEYS_ALT, KEYS_CTRL, KEYS_SHIFT, Key};
 use heapless::{Deque, Vec};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of scan codes that wait; one more place is for the overrun code.
 const CODES: usize = 16;
@@ -25,7 +26,7 @@ const RESEND: u8 = 0xfe;
 const SELF_TEST_PASSED: u8 = 0xaa;
 
 /// Which codes keys send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Set {
     One,
     Two,
@@ -33,7 +34,7 @@ enum Set {
 }
 
 /// The command that the next byte belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Awaits {
     Lamps,
     Set,
@@ -43,14 +44,14 @@ enum Awaits {
 }
 
 /// What a key does in set 3.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Behaviour {
     repeats: bool,
     reports_release: bool,
 }
 
 /// One bit for each number below 256.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct ByteSet([u64; 4]);
 
 impl ByteSet {
@@ -73,7 +74,7 @@ impl ByteSet {
 }
 
 /// The keyboard.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keyboard {
     set: Set,
     scanning: bool,

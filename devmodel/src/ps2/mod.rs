@@ -16,6 +16,8 @@
 //! power-on self-test byte of the keyboard, which firmware throws away.
 //! Invariant: queues have a fixed size; what does not fit is answered as the device would (see [`keyboard`], [`mouse`]).
 
+use serde::{Deserialize, Serialize};
+
 pub mod keyboard;
 mod keys;
 pub mod mouse;
@@ -46,7 +48,7 @@ pub enum Effect {
 
 bitflags! {
     /// The controller's command byte.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     struct CommandByte: u8 {
         /// A byte from the keyboard raises IRQ 1.
         const KEYBOARD_INTERRUPT = 1 << 0;
@@ -79,7 +81,7 @@ bitflags! {
     }
 
     /// The output port, P2.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     struct OutputPort: u8 {
         /// P20: zero resets the processor.
         const RESET_INACTIVE = 1 << 0;
@@ -94,14 +96,14 @@ bitflags! {
 }
 
 /// A byte and where it comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Output {
     byte: u8,
     from_mouse: bool,
 }
 
 /// The command that the next write of data belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Awaits {
     CommandByte,
     OutputPort,
@@ -111,7 +113,7 @@ enum Awaits {
 }
 
 /// The controller and both devices.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct I8042 {
     command_byte: CommandByte,
     output_port: OutputPort,

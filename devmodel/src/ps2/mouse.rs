@@ -16,6 +16,7 @@
 
 use crate::host::InputEvent;
 use heapless::{Deque, Vec};
+use serde::{Deserialize, Serialize};
 
 /// "The mouse has received the byte."
 const ACKNOWLEDGE: u8 = 0xfa;
@@ -30,7 +31,7 @@ const PENDING: usize = 16;
 const FARTHEST: i32 = 32767;
 
 /// What the mouse pretends to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     /// Three-byte packets, ID 0.
     Standard,
@@ -51,14 +52,14 @@ impl Kind {
 }
 
 /// The command that the next byte belongs to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Awaits {
     Resolution,
     SampleRate,
 }
 
 /// Movement while the buttons were in one state. `dy` is up positive, `wheel` down positive: as packets have them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Movement {
     buttons: u8,
     dx: i32,
@@ -73,7 +74,7 @@ impl Movement {
 }
 
 /// The mouse.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mouse {
     // What the host told it.
     /// Size of the picture.

@@ -16,6 +16,10 @@
 //! Quirk: a frame for which there is no room stays with the network until there is, instead of being lost with RXOVW.
 //! Invariant: one event, a register write or news of the network, walks a ring at most once around.
 
+use crate::state::{Adopt, StateError, from_bytes, to_bytes};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 mod outgoing;
 mod receive;
 mod registers;
@@ -40,11 +44,14 @@ const ROM_MAX: usize = 0x4_0000;
 const TIMER_33_TICKS: u64 = 1000;
 
 /// The card.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Rtl8139 {
     // Fixed configuration.
+    #[serde(skip)]
     nic: NicId,
+    #[serde(skip)]
     mac: [u8; 6],
+    #[serde(skip)]
     rom: Vec<u8>,
     // Guest-visible state.
     config: ConfigSpace,
@@ -81,6 +88,7 @@ pub struct Rtl8139 {
     basic_mode: u16,
     advertised: u16,
     /// Registers that are storage only, at their offsets.
+    #[serde(with = "BigArray")]
     storage: [u8; 256],
     tally: Tally,
     // Work that is not done.
@@ -93,12 +101,28 @@ pub struct Rtl8139 {
 }
 
 /// What the card counts, in the order of the dump.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Tally {
     sent: u64,
     received: u64,
     broadcast: u64,
     multicast: u32,
+}
+
+impl Adopt for Rtl8139 {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.config.adopt(saved.config)?;
+        self.outgoing.adopt(saved.outgoing)?;
+        *self = Self {
+            nic: self.nic,
+            mac: self.mac,
+            rom: core::mem::take(&mut self.rom),
+            config: self.config.clone(),
+            outgoing: self.outgoing.clone(),
+            ..saved
+        };
+        Ok(())
+    }
 }
 
 impl Rtl8139 {
@@ -529,6 +553,14 @@ impl Card for Rtl8139 {
 
     fn unplug(&mut self, what: Unplug) -> bool {
         what == Unplug::Nics
+    }
+
+    fn save(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), StateError> {
+        self.adopt(from_bytes(saved)?)
     }
 }
 

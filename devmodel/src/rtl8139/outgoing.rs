@@ -11,6 +11,8 @@ use crate::net::frame::Sending;
 use crate::net::headers::{Headers, Transport, Version};
 use crate::net::segment::{ChecksumField, Plan, Segmenter, blank_checksum, leave_to_network, write_checksum};
 use crate::net::{TAG, TAG_AT};
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
 
 /// More headers than any frame has that is cut: Ethernet, the longest of IPv4, and the longest of TCP.
 const HEADERS_MAX: usize = 14 + TAG + 60 + 60;
@@ -20,7 +22,7 @@ const HEADERS_MIN: usize = 54;
 const VLAN_TYPE: [u8; 2] = [0x81, 0x00];
 
 /// What a card does to a frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Finish {
     /// It writes the checksum of the IPv4 header.
     pub(super) ip_checksum: bool,
@@ -33,15 +35,16 @@ pub(super) struct Finish {
 }
 
 /// The frame that is being put together.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Outgoing {
+    #[serde(skip)]
     nic: NicId,
     finish: Finish,
     stage: Stage,
 }
 
 /// How far it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "it is changed in place, and nothing is allocated for a frame")]
 enum Stage {
     /// It is begun at the host, and goes there.
@@ -52,6 +55,17 @@ enum Stage {
     Cut(Segmenter),
     /// There was no room in the middle, or it cannot be cut.
     Lost,
+}
+
+impl Adopt for Outgoing {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        *self = Self { nic: self.nic, ..saved };
+        // What the network was given of a frame is not there any more, so the frame is lost.
+        if !matches!(self.stage, Stage::Headers(_)) {
+            self.stage = Stage::Lost;
+        }
+        Ok(())
+    }
 }
 
 impl Outgoing {

@@ -1,10 +1,11 @@
 //! Where the registers are, and what their bits mean: RTL8139C+ data sheet, chapter 5.
 
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 
 bitflags! {
     /// Command register, CR.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub(super) struct Command: u8 {
         const BUFFER_EMPTY = 1 << 0;
         const TRANSMIT = 1 << 2;
@@ -13,7 +14,7 @@ bitflags! {
     }
 
     /// Interrupt status and mask, ISR and IMR.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub(super) struct Interrupt: u16 {
         const RECEIVE_OK = 1 << 0;
         const RECEIVE_ERROR = 1 << 1;

@@ -19,6 +19,9 @@
 //! Invariant: `transmitter` is empty unless the host refused a byte.
 //! Invariant: without FIFOs, receiver and transmitter hold one byte at most.
 
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+
 mod regs;
 #[cfg(test)]
 mod tests;
@@ -40,16 +43,17 @@ pub const PORTS: u16 = 8;
 pub const COM: [(u16, u8); 4] = [(0x3f8, 4), (0x2f8, 3), (0x3e8, 4), (0x2e8, 3)];
 
 /// A byte in the receiver, and whether it stands for a break.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Received {
     byte: u8,
     is_break: bool,
 }
 
 /// One port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Uart16550 {
     // Configuration.
+    #[serde(skip)]
     id: SerialId,
 
     // What the guest sees.
@@ -67,6 +71,13 @@ pub struct Uart16550 {
     empty_to_report: bool,
     receiver: Deque<Received, FIFO_LEN>,
     transmitter: Deque<u8, FIFO_LEN>,
+}
+
+impl Adopt for Uart16550 {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        *self = Self { id: self.id, ..saved };
+        Ok(())
+    }
 }
 
 impl Uart16550 {

@@ -1,10 +1,11 @@
 //! Bits of the 16550A's registers.
 
 use bitflags::bitflags;
+use serde::{Deserialize, Serialize};
 
 bitflags! {
     /// IER, which events interrupt.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub(super) struct InterruptEnable: u8 {
         /// ERBFI: a byte was received, or waits.
         const RECEIVED = 1 << 0;
@@ -28,7 +29,7 @@ bitflags! {
     }
 
     /// LCR, format of characters. Bits 0 to 5 are plain storage here.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub(super) struct LineControl: u8 {
         /// Holds the line at zero.
         const BREAK = 1 << 6;
@@ -38,7 +39,7 @@ bitflags! {
     }
 
     /// MCR, lines to the modem.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub(super) struct ModemControl: u8 {
         /// Data terminal ready.
         const DTR = 1 << 0;
@@ -72,7 +73,7 @@ bitflags! {
     }
 
     /// MSR.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
     pub(super) struct ModemStatus: u8 {
         /// DCTS: clear to send changed since the last read.
         const DELTA_CTS = 1 << 0;

@@ -6,6 +6,7 @@ use super::hid::Hid;
 use super::hub::Hub;
 use crate::host::InputEvent;
 use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a packet of the control endpoint.
 pub(super) const CONTROL_PACKET: usize = 8;
@@ -35,7 +36,7 @@ pub(super) enum Answer {
 }
 
 /// The eight bytes of a setup packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Request {
     /// Direction, type and recipient.
     pub(super) kind: u8,
@@ -61,7 +62,7 @@ impl Request {
 pub(super) type Reply = Option<heapless::Vec<u8, ANSWER_MAX>>;
 
 /// Where a control transfer stands.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 enum Stage {
     #[default]
     Idle,
@@ -77,14 +78,14 @@ enum Stage {
 
 /// What a device is for.
 #[expect(clippy::large_enum_variant, reason = "all devices but a hub are the large variant")]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Function {
     Person(Hid),
     Hub(Box<Hub>),
 }
 
 /// A device on a port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Device {
     function: Function,
     address: u8,

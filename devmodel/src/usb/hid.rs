@@ -8,6 +8,7 @@
 use super::device::{CONTROL_PACKET, Reply, Request};
 use super::keys;
 use crate::host::InputEvent;
+use serde::{Deserialize, Serialize};
 
 /// Events that wait at most. A person who is further ahead loses the newest.
 const QUEUE: usize = 32;
@@ -16,7 +17,7 @@ const FIRST_BUTTON: u16 = 0x110;
 const BUTTONS: u16 = 5;
 
 /// What it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A pointer with an absolute position, QEMU's `usb-tablet`.
     Tablet,
@@ -104,7 +105,7 @@ impl Kind {
 }
 
 /// The pointer at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Pointer {
     buttons: u8,
     /// Position of the tablet, or movement of the mouse.
@@ -114,7 +115,7 @@ struct Pointer {
 }
 
 /// The device.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Hid {
     kind: Kind,
     /// The boot protocol is asked for, which has no wheel.

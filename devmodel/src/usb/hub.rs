@@ -7,6 +7,7 @@ use super::device::{CONTROL_PACKET, Device, Reply, Request};
 use super::hid::{self, Hid};
 use crate::host::InputEvent;
 use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
 
 /// Ports of a hub.
 pub(super) const PORTS: usize = 8;
@@ -34,7 +35,7 @@ mod feature {
 }
 
 /// A port.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Port {
     status: u16,
     change: u16,
@@ -42,7 +43,7 @@ struct Port {
 }
 
 /// The hub.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Hub {
     ports: [Port; PORTS],
 }

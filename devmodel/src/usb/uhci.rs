@@ -17,8 +17,10 @@ use crate::card::Card;
 use crate::host::{Host, InputEvent};
 use crate::pci::ConfigSpace;
 use crate::pci::config::{Identity, Region};
+use crate::state::{Adopt, StateError, from_bytes, to_bytes};
 use crate::time::{Instant, earlier};
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Ports of the root hub.
 pub const PORTS: usize = 2;
@@ -73,14 +75,14 @@ mod port {
 }
 
 /// The root hub's port.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Port {
     status: u16,
     device: Option<Device>,
 }
 
 /// The controller and its devices.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Uhci {
     config: ConfigSpace,
     ports: [Port; PORTS],
@@ -99,6 +101,14 @@ pub struct Uhci {
     /// Frames since something happened.
     idle: u64,
     next_walk: Option<Instant>,
+}
+
+impl Adopt for Uhci {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.config.adopt(saved.config)?;
+        *self = Self { config: self.config.clone(), ..saved };
+        Ok(())
+    }
 }
 
 impl Uhci {
@@ -428,5 +438,13 @@ impl Card for Uhci {
             self.wake(host.now());
         }
         is_ours
+    }
+
+    fn save(&self) -> Vec<u8> {
+        to_bytes(self)
+    }
+
+    fn restore(&mut self, saved: &[u8]) -> Result<(), StateError> {
+        self.adopt(from_bytes(saved)?)
     }
 }

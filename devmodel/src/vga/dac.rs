@@ -3,9 +3,13 @@
 //! Source: IBM VGA Technical Reference Manual, "Video digital-to-analog converter". The eight bit mode is that of the
 //! Bochs VBE interface: components are then eight bits wide instead of six.
 
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 /// The digital-to-analog converter.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Dac {
+    #[serde(with = "BigArray")]
     colors: [[u8; 3]; 256],
     /// PEL mask: ANDed to every colour number before the look-up.
     mask: u8,

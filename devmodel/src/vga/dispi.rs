@@ -6,6 +6,9 @@
 //! Source: `vbe_display_api.txt` of the VGABios project, and QEMU's reading of it in hw/display/vga.c.
 //! Invariant: while [`Dispi::enabled`], [`Dispi::geometry`] lies within video memory if that holds one line at all.
 
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+
 /// Widest picture, in pixels.
 pub(super) const MAX_WIDTH: u16 = 1920;
 /// Highest picture, in lines.
@@ -123,8 +126,9 @@ pub(super) enum Effect {
 }
 
 /// The registers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Dispi {
+    #[serde(skip)]
     memory_bytes: u32,
     /// The register that the data port stands for.
     pub(super) index: u16,
@@ -137,6 +141,13 @@ pub(super) struct Dispi {
     virtual_width: u16,
     x: u16,
     y: u16,
+}
+
+impl Adopt for Dispi {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        *self = Self { memory_bytes: self.memory_bytes, ..saved };
+        Ok(())
+    }
 }
 
 impl Dispi {

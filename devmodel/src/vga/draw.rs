@@ -24,7 +24,7 @@ const PLANES_BYTES: u32 = 0x4_0000;
 const FIRST_SIZE: (u32, u32) = (640, 480);
 
 /// What was drawn, and room for drawing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Screen {
     size: Option<(u32, u32)>,
     drawn: Option<Picture>,

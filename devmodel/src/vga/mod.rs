@@ -28,6 +28,9 @@
 //!
 //! Invariant: a refresh costs time in proportion to the picture, which is at most what the surface accepts.
 
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+
 mod cirrus;
 mod dac;
 mod dispi;
@@ -78,12 +81,24 @@ const LITTLE_ENDIAN: u32 = 0x1e1e_1e1e;
 const BIG_ENDIAN: u32 = 0xbebe_bebe;
 
 /// The graphics card.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Vga {
+    #[serde(skip)]
     memory_bytes: u32,
     registers: Registers,
+    #[serde(skip)]
     written: Written,
+    #[serde(skip)]
     screen: Screen,
+}
+
+impl Adopt for Vga {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.registers.adopt(saved.registers)?;
+        // All of the picture is drawn anew.
+        (self.written, self.screen) = (Written::new(self.memory_bytes), Screen::new(self.memory_bytes));
+        Ok(())
+    }
 }
 
 impl Vga {
@@ -337,7 +352,7 @@ fn port_at(at: u32) -> u16 {
 }
 
 /// What of video memory was written through the card since the last refresh: one bit for each 4 KiB.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Written {
     pages: Vec<u8>,
     any: bool,

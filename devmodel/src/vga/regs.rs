@@ -6,13 +6,17 @@
 use super::cirrus::Cirrus;
 use super::dac::Dac;
 use super::dispi::Dispi;
+use crate::state::{Adopt, StateError};
 use alloc::boxed::Box;
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
 
 /// Registers behind an index register.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Indexed<const N: usize> {
     /// The register that the data port stands for.
     index: u8,
+    #[serde(with = "BigArray")]
     values: [u8; N],
 }
 
@@ -196,7 +200,7 @@ const COLOR_PORTS: u8 = 0x01;
 const STATUS_1: [u8; 4] = [0x00, 0x01, 0x00, 0x09];
 
 /// Every register of the card.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Registers {
     pub(super) sequencer: Indexed<5>,
     pub(super) crtc: Indexed<{ crtc::REGISTERS }>,
@@ -218,6 +222,15 @@ pub(super) struct Registers {
     pub(super) big_endian: bool,
     /// The extensions of a Cirrus card, where it is one.
     pub(super) cirrus: Option<Box<Cirrus>>,
+}
+
+impl Adopt for Registers {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.dispi.adopt(saved.dispi)?;
+        self.cirrus.adopt(saved.cirrus)?;
+        *self = Self { dispi: self.dispi.clone(), cirrus: self.cirrus.take(), ..saved };
+        Ok(())
+    }
 }
 
 impl Registers {

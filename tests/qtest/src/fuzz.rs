@@ -2,17 +2,18 @@
 //!
 //! Each target is a small machine with one device that matters. The bytes are read as accesses to the registers of that
 //! device, writes to memory, where its rings and tables lie, steps of the clock, frames, bytes and movements from
-//! outside, and resets. Whatever they say, nothing may panic, and everything has to come to its end.
+//! outside, resets, and moves of the machine's state into another machine. Whatever they say, nothing may panic, everything
+//! has to come to its end, and what was moved has to be what it was.
 //!
 //! `tests/fuzz` plays with bytes that a fuzzer finds; the ones that were worth keeping are in `tests/corpus` and are
 //! played in the normal tests.
-//! Not modelled: saving and restoring the device's state in the middle, which the device model does not do.
 
 use devmodel::access::Width;
 use devmodel::host::InputEvent;
 
 use crate::command_line::{self, Wish};
 use crate::pc::Pc;
+use crate::plan::Plan;
 
 /// What is played on.
 #[derive(Clone, Copy, Debug)]
@@ -76,19 +77,24 @@ enum Registers {
     Memory(u32, u32),
 }
 
-/// Plays on a machine of this target.
+/// Plays on a machine of this target, and moves its state into another machine when half of the bytes are read.
 pub fn play(target: &Target, bytes: &[u8]) {
     let arguments = format!("-accel qtest -nodefaults -m 1M -bios /dev/null {}", target.arguments);
     let arguments: Vec<_> = arguments.split_whitespace().map(str::to_owned).collect();
     let Ok(Wish::Machine(plan)) = command_line::parse(&arguments) else { panic!("{arguments:?}") };
     let Ok(pc) = Pc::new(&plan) else { panic!("{arguments:?}") };
-    let mut player = Player { pc, registers: Vec::new(), bytes: bytes.iter() };
+    let mut player = Player { pc, plan, registers: Vec::new(), bytes: bytes.iter() };
     player
         .registers
         .extend(target.ports.iter().map(|(first, last)| Registers::Ports(*first, u32::from(last - first) + 1)));
     player.find_registers();
+    let mut move_at = Some(bytes.len() / 2);
     for _ in 0..OPERATIONS_MAX {
-        if player.bytes.as_slice().is_empty() {
+        let left = player.bytes.as_slice().len();
+        if move_at.take_if(|at| left <= *at).is_some() {
+            player.move_machine();
+        }
+        if left == 0 {
             break;
         }
         player.step();
@@ -98,6 +104,7 @@ pub fn play(target: &Target, bytes: &[u8]) {
 /// A machine, and what is left of the bytes.
 struct Player<'a> {
     pc: Pc,
+    plan: Box<Plan>,
     registers: Vec<Registers>,
     bytes: std::slice::Iter<'a, u8>,
 }
@@ -186,10 +193,19 @@ impl Player<'_> {
                     0 => self.pc.reset(),
                     1 => self.pc.wake_up(),
                     2 => self.pc.plug_cpu(offset.into()),
+                    3..=7 => self.move_machine(),
                     _ => drop(self.config(u32::from(function & 0x3f), offset.into(), Some(value))),
                 }
             }
         }
+    }
+
+    fn move_machine(&mut self) {
+        let [first, second] =
+            [(); 2].map(|()| self.pc.move_machine(&self.plan).expect("a machine at rest can be saved"));
+        // A frame that the network was given a part of is lost.
+        let is_whole = self.plan.networks.is_empty();
+        assert!(!is_whole || first == second, "something was lost or changed on the way");
     }
 
     fn access(&mut self, writes: bool) {

@@ -132,6 +132,16 @@ impl Pc {
         Ok(pc)
     }
 
+    /// Goes on in another machine of the same plan, with the state of this one, which is returned.
+    pub(crate) fn move_machine(&mut self, plan: &Plan) -> Result<Vec<u8>> {
+        let saved = self.machine.save(&mut self.world).context("a disk is at work")?;
+        self.machine = Self::new(plan)?.machine;
+        self.machine.reset(&mut self.world);
+        let now = self.machine.restore(&mut self.world, &saved);
+        ensure!(now == Ok(self.world.now), "{now:?}");
+        Ok(saved)
+    }
+
     /// Ends its sleep, if it sleeps.
     pub(crate) fn wake_up(&mut self) {
         self.machine.wake_up(&mut self.world);

@@ -18,6 +18,7 @@
 
 use crate::access::{Width, read_bytes, write_bytes};
 use crate::host::{GuestAddr, GuestMemory, Unmapped};
+use serde::{Deserialize, Serialize};
 
 /// BMICX, SSBM: the engine is started.
 const START: u8 = 1 << 0;
@@ -49,7 +50,7 @@ pub(super) enum Effect {
 }
 
 /// How far the engine got in its table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Walk {
     next_entry: u32,
     entries_left: u16,
@@ -59,7 +60,7 @@ struct Walk {
 }
 
 /// The registers of one channel's engine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct BusMaster {
     command: u8,
     /// Without [`ACTIVE`], which `walk` stands for.

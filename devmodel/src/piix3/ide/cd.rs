@@ -22,6 +22,8 @@ use crate::ata::operation::Operation;
 use crate::ata::packet::{BLOCK, PACKET_LEN, Reply, Sense, State, Step, UNRECOVERED_READ};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, Unmapped};
 use crate::machine::CdConfig;
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
 
 const BLOCK_LEN: usize = BLOCK as usize;
 const SECTORS_PER_BLOCK: u32 = BLOCK / 512;
@@ -39,11 +41,14 @@ const FEATURE_OVERLAPPED: u8 = 1 << 1;
 pub(super) const SIGNATURE: (u8, u8) = (0x14, 0xeb);
 
 /// A CD drive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct CdDrive {
     // Fixed configuration.
+    #[serde(skip)]
     config: CdConfig,
+    #[serde(skip)]
     unit: u8,
+    #[serde(skip)]
     alone: bool,
     // Guest-visible state.
     state: State,
@@ -56,10 +61,11 @@ pub(super) struct CdDrive {
     /// The packet, or what answers it without the disc.
     bytes: Reply,
     // What the host is doing.
+    #[serde(skip)]
     operation: Operation,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Idle,
     /// A packet's read waits for the end of an operation that an earlier command left behind.
@@ -74,7 +80,7 @@ enum Phase {
 }
 
 /// Data on its way to the guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Transfer {
     transport: Transport,
     /// Bytes for each request of data, at most.
@@ -94,13 +100,27 @@ struct Transfer {
 }
 
 /// Blocks of the disc from the start of the chunk on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Extent {
     lba: u32,
     blocks: u32,
 }
 
+impl Adopt for CdDrive {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.state.adopt(saved.state)?;
+        let config = core::mem::take(&mut self.config);
+        *self = Self { config, unit: self.unit, alone: self.alone, state: self.state.clone(), ..saved };
+        Ok(())
+    }
+}
+
 impl CdDrive {
+    /// Whether the host is at work.
+    pub(super) fn awaits_disk(&self) -> bool {
+        self.operation != Operation::None
+    }
+
     /// A drive after power on. `alone` says that no other drive is on the channel.
     pub(super) fn new(config: CdConfig, unit: u8, alone: bool) -> Self {
         let state = State::new(config.disc.map(|(_, sectors)| blocks(sectors)));
@@ -348,6 +368,14 @@ impl CdDrive {
         };
         let len = end.saturating_sub(position);
         if len == 0 { None } else { Some((position, len)) }
+    }
+
+    /// How many bytes of the transfer buffer the guest has still to do with.
+    pub(super) const fn buffered(&self) -> usize {
+        match self.phase {
+            Phase::Transfer(Transfer { chunk, disc: Some(_), .. }) => chunk,
+            _ => 0,
+        }
     }
 
     /// Reads what [`Self::data`] told of into `data`.

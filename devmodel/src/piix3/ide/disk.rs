@@ -25,6 +25,8 @@ use crate::ata::operation::Operation;
 use crate::ata::trim::{MOST_BLOCKS, Trim};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestMemory, Unmapped};
 use crate::machine::DiskConfig;
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
 
 const SECTOR: usize = 512;
 
@@ -37,11 +39,14 @@ const ERROR_UNCORRECTABLE: u8 = 1 << 6;
 const TRIM: u8 = 1 << 0;
 
 /// An ATA disk.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct AtaDisk {
     // Fixed configuration.
+    #[serde(skip)]
     config: DiskConfig,
+    #[serde(skip)]
     unit: u8,
+    #[serde(skip)]
     alone: bool,
     // Guest-visible state.
     geometry: Geometry,
@@ -57,11 +62,12 @@ pub(super) struct AtaDisk {
     interrupt: bool,
     phase: Phase,
     // What the host is doing.
+    #[serde(skip)]
     operation: Operation,
 }
 
 /// What a disk is busy with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     Idle,
     /// A command waits for the end of an operation that an earlier command left behind.
@@ -74,7 +80,7 @@ enum Phase {
 }
 
 /// A command with data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Transfer {
     to_disk: bool,
     transport: Transport,
@@ -97,14 +103,14 @@ struct Transfer {
 }
 
 /// The sectors of a transfer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Place {
     /// First sector of the chunk.
     lba: u64,
     depth: Depth,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Turn {
     Host,
     Guest,
@@ -119,7 +125,20 @@ pub(super) struct Wiring<'a, H> {
     pub(super) host: &'a mut H,
 }
 
+impl Adopt for AtaDisk {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        let config = core::mem::take(&mut self.config);
+        *self = Self { config, unit: self.unit, alone: self.alone, ..saved };
+        Ok(())
+    }
+}
+
 impl AtaDisk {
+    /// Whether the host is at work.
+    pub(super) fn awaits_disk(&self) -> bool {
+        self.operation != Operation::None
+    }
+
     /// A disk after power on. `alone` says that no other drive is on the channel.
     pub(super) fn new(config: DiskConfig, unit: u8, alone: bool) -> Self {
         let geometry = Geometry::of_disk(config.sectors);
@@ -604,6 +623,14 @@ impl AtaDisk {
         debug_assert_eq!(self.operation, Operation::None, "a disk performs one operation at a time");
         self.operation = Operation::Running;
         host.disk_start(self.config.id, op);
+    }
+
+    /// How many bytes of the transfer buffer the guest has still to do with.
+    pub(super) const fn buffered(&self) -> usize {
+        match self.phase {
+            Phase::Transfer(Transfer { chunk, .. }) => (chunk as usize).saturating_mul(SECTOR),
+            _ => 0,
+        }
     }
 
     /// The host's operation has ended.

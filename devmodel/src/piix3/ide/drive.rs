@@ -6,10 +6,14 @@ use super::registers::Registers;
 use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Unmapped};
 use crate::machine::DriveConfig;
+use crate::state::{Adopt, StateError};
 use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// A drive.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Drive {
     Disk(AtaDisk),
     Cd(Box<CdDrive>),
@@ -23,6 +27,16 @@ macro_rules! either {
             Drive::Cd($either) => $action,
         }
     };
+}
+
+impl Adopt for Drive {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        match (self, saved) {
+            (Self::Disk(disk), Self::Disk(saved)) => disk.adopt(saved),
+            (Self::Cd(cd), Self::Cd(saved)) => cd.adopt(saved),
+            _ => Err(StateError::OtherMachine),
+        }
+    }
 }
 
 impl Drive {
@@ -48,6 +62,11 @@ impl Drive {
             Self::Disk(_) => (0, 0),
             Self::Cd(_) => cd::SIGNATURE,
         }
+    }
+
+    /// Whether the host is at work.
+    pub(super) fn awaits_disk(&self) -> bool {
+        either!(self, drive => drive.awaits_disk())
     }
 
     pub(super) fn reset(&mut self) {
@@ -93,6 +112,21 @@ impl Drive {
     /// Where the bytes are that the data register moves now, and how many, if that is in the asked direction.
     pub(super) const fn data(&self, to_drive: bool) -> Option<(usize, usize)> {
         either!(self, drive => drive.data(to_drive))
+    }
+
+    /// What of the transfer buffer belongs to the drive's state.
+    pub(super) fn buffer<H: DiskHost>(&self, host: &mut H) -> Vec<u8> {
+        let Some(id) = self.id() else { return Vec::new() };
+        let mut data = vec![0; either!(self, drive => drive.buffered()).min(host.disk_buffer_len(id))];
+        host.disk_buffer_read(id, 0, &mut data);
+        data
+    }
+
+    /// Puts that back.
+    pub(super) fn set_buffer<H: DiskHost>(&self, host: &mut H, data: &[u8]) {
+        if let Some(id) = self.id() {
+            host.disk_buffer_write(id, 0, data);
+        }
     }
 
     /// Reads what [`Self::data`] told of.

@@ -13,6 +13,10 @@
 //! Quirk: an 8-bit access to the data register moves a whole word, as on a real one.
 //! Invariant: `line` is what the channel's interrupt line was after the last access.
 
+use crate::state::{Adopt, StateError};
+use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
+
 mod bus_master;
 mod cd;
 #[cfg(test)]
@@ -48,14 +52,14 @@ pub const BUS_MASTER_REGION: usize = 4;
 pub const COMMAND_REGISTER: u16 = 7;
 
 /// The IDE controller.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Piix3Ide {
     /// Configuration space.
     pub config: ConfigSpace,
     channels: [Channel; 2],
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Channel {
     units: [Unit; 2],
     /// Drive 1 is selected.
@@ -66,10 +70,17 @@ struct Channel {
 }
 
 /// One place for a drive. The registers are there without one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Unit {
     registers: Registers,
     drive: Option<Drive>,
+}
+
+impl Adopt for Piix3Ide {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.config.adopt(saved.config)?;
+        self.channels.adopt(saved.channels)
+    }
 }
 
 impl Piix3Ide {
@@ -92,6 +103,29 @@ impl Piix3Ide {
         let mut ide = Self { config, channels: [Channel::new([a, b]), Channel::new([c, d])] };
         ide.reset();
         ide
+    }
+
+    /// Whether an operation of a disk is under way.
+    #[must_use]
+    pub fn awaits_disk(&self) -> bool {
+        let mut drives = self.channels.iter().flat_map(|channel| &channel.units).filter_map(|unit| unit.drive.as_ref());
+        drives.any(Drive::awaits_disk)
+    }
+
+    /// What of the transfer buffers belongs to the state of the drives, in their order.
+    pub fn buffers<H: DiskHost>(&self, host: &mut H) -> Vec<Vec<u8>> {
+        let units = self.channels.iter().flat_map(|channel| &channel.units);
+        units.map(|unit| unit.drive.as_ref().map_or_else(Vec::new, |drive| drive.buffer(host))).collect()
+    }
+
+    /// Puts that back.
+    pub fn set_buffers<H: DiskHost>(&self, host: &mut H, buffers: &[Vec<u8>]) {
+        let units = self.channels.iter().flat_map(|channel| &channel.units);
+        for (unit, data) in units.zip(buffers) {
+            if let Some(drive) = &unit.drive {
+                drive.set_buffer(host, data);
+            }
+        }
     }
 
     /// Puts the channels to their state at power on. Configuration space stays as it is.
@@ -252,6 +286,21 @@ impl Piix3Ide {
         let masters_bus = self.config.masters_bus();
         let [first, second] = &mut self.channels;
         (if channel == 0 { first } else { second }, masters_bus)
+    }
+}
+
+impl Adopt for Channel {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.units.adopt(saved.units)?;
+        *self = Self { units: self.units.clone(), ..saved };
+        Ok(())
+    }
+}
+
+impl Adopt for Unit {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.registers = saved.registers;
+        self.drive.adopt(saved.drive)
     }
 }
 

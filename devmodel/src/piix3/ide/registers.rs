@@ -7,6 +7,7 @@
 
 use crate::ata::command::Depth;
 use crate::ata::geometry::Geometry;
+use serde::{Deserialize, Serialize};
 
 /// Device register: addresses are logical, not cylinder, head and sector.
 const DEVICE_LBA: u8 = 1 << 6;
@@ -30,7 +31,7 @@ pub(super) const STATUS_ERROR: u8 = 1 << 0;
 pub(super) const ERROR_ABORTED: u8 = 1 << 2;
 
 /// A register that is two bytes deep.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Deep {
     pub(super) current: u8,
     pub(super) previous: u8,
@@ -48,7 +49,7 @@ impl Deep {
 }
 
 /// The command block registers of one drive.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Registers {
     pub(super) error: u8,
     pub(super) features: Deep,

@@ -11,8 +11,10 @@
 use super::super::Written;
 use super::{ADDRESS_MASK, MEMORY};
 use crate::host::VideoMemory;
+use crate::state::{Adopt, StateError};
 use alloc::vec;
 use alloc::vec::Vec;
+use serde::{Deserialize, Serialize};
 
 /// Status: a blit is under way.
 pub(super) const BUSY: u8 = 0x01;
@@ -45,7 +47,7 @@ const ROW_MAX: usize = 0x2000;
 const PATTERN_MAX: usize = 256;
 
 /// What the registers ask for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Blit {
     width: usize,
     height: u32,
@@ -70,7 +72,7 @@ struct Blit {
 }
 
 /// A blit from the CPU.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Hungry {
     blit: Blit,
     /// Bytes that make a row, or the pattern.
@@ -80,16 +82,17 @@ struct Hungry {
 }
 
 /// The engine.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Blitter {
     hungry: Option<Hungry>,
     /// What comes from the CPU.
     input: Vec<u8>,
+    #[serde(skip)]
     rows: Rows,
 }
 
 /// Room for a row.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Rows {
     /// The source, as pixels.
     source: Vec<u8>,
@@ -99,6 +102,17 @@ struct Rows {
     new: Vec<u8>,
     /// For each byte, not zero: it is written.
     mask: Vec<u8>,
+}
+
+impl Adopt for Blitter {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.hungry = saved.hungry;
+        match saved.input.len() == self.input.len() {
+            true => self.input = saved.input,
+            false => return Err(StateError::Format),
+        }
+        Ok(())
+    }
 }
 
 impl Blitter {

@@ -10,6 +10,10 @@
 //! modes with a pointer, the screen-off bit in the extended modes (the BIOS sets it, as on QEMU), and everything that is not
 //! a plain access in the linear aperture, which is mapped into the guest.
 
+use crate::state::{Adopt, StateError};
+use serde::{Deserialize, Serialize};
+use serde_big_array::BigArray;
+
 mod blitter;
 #[cfg(test)]
 mod tests;
@@ -134,18 +138,28 @@ const fn mapped(at: u32) -> Option<u8> {
 }
 
 /// The extensions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Cirrus {
     sequencer_index: u8,
     sequencer: [u8; 0x20],
     graphics_index: u8,
+    #[serde(with = "BigArray")]
     graphics: [u8; 0x40],
+    #[serde(with = "BigArray")]
     crtc: [u8; 0x22],
     hidden_dac: u8,
     /// Reads of the PEL mask in a row; after four, the hidden register is in its place.
     mask_reads: u8,
     cursor: (u16, u16),
     blitter: Blitter,
+}
+
+impl Adopt for Cirrus {
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
+        self.blitter.adopt(saved.blitter)?;
+        *self = Self { blitter: self.blitter.clone(), ..saved };
+        Ok(())
+    }
 }
 
 impl Cirrus {
