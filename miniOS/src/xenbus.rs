@@ -3,7 +3,8 @@
 //! Both ends of a device have a directory in the store with a `state` in it ([`XenbusState`]). The frontend waits until
 //! the backend has said what it can do (InitWait), writes where its rings are, becomes Initialised, waits until the
 //! backend is Connected, and becomes Connected itself. A backend that goes to Closing or Closed, or whose directory
-//! vanishes, ends the connection; when the toolstack did not take the device away, the frontend begins anew.
+//! vanishes, ends the connection; when the toolstack did not take the device away, the frontend begins anew. Where it did,
+//! it may give us another device of this number, with the same backend or another, and the frontend begins anew then.
 //!
 //! [`supervise`] is this state machine, once for all kinds of devices; a [`Driver`] is what differs between them. It is
 //! a future of the executor, so nothing waits for a slow backend but the device itself.
@@ -293,15 +294,17 @@ pub enum Status {
     Connected,
     /// The backend went away; it may come back.
     Lost,
-    /// The device was taken away, or closed by us. It does not come back.
+    /// The toolstack took the device away; it may give us another one of this number.
     Removed,
+    /// Closed by us.
+    Closed,
     /// It cannot be used.
     Failed(LinkError),
 }
 
 impl Status {
     const fn is_final(&self) -> bool {
-        matches!(self, Self::Removed | Self::Failed(_))
+        matches!(self, Self::Closed | Self::Failed(_))
     }
 }
 
@@ -343,12 +346,12 @@ impl Session {
         self.0.borrow().status == Status::Connected
     }
 
-    /// Waits until the device is up, or never will be.
+    /// Waits until the device is up, or was taken away, or never will be.
     pub async fn ready(&self) -> Result<(), Status> {
         self.wait(|state| match &state.status {
             Status::Connected => Some(Ok(())),
-            status if status.is_final() => Some(Err(status.clone())),
-            _ => None,
+            Status::Connecting | Status::Lost => None,
+            status => Some(Err(status.clone())),
         })
         .await
     }
@@ -406,14 +409,16 @@ impl Session {
 enum Outcome {
     /// The backend went away.
     Lost,
-    /// The toolstack takes the device away, or our side closed it.
+    /// The toolstack takes the device away.
     Removed,
+    /// Our side closed it.
+    Closed,
 }
 
 /// How long a backend may take to let go of a connection that has ended.
 const LETTING_GO: Duration = Duration::from_secs(5);
 
-/// Keeps one device connected until it is taken away, closed or broken. `patience` is how long the backend may take
+/// Keeps one device connected until it is closed or broken. `patience` is how long the backend may take
 /// for each step of the first connection; later it may take as long as it wants.
 pub async fn supervise<P: Platform, D: Driver>(
     platform: &P,
@@ -428,33 +433,63 @@ pub async fn supervise<P: Platform, D: Driver>(
         let mut link = None;
         let outcome = live_once(platform, store, path, driver, session, patience, &mut link).await;
         driver.disconnected();
-        let end = match outcome {
+        let status = match outcome {
             Ok(Outcome::Lost) => {
                 warn!("{path}: the backend closed the connection");
-                session.set(Status::Lost);
-                None
+                Status::Lost
             }
-            Ok(Outcome::Removed) => Some(Status::Removed),
+            Ok(Outcome::Removed) => Status::Removed,
+            Ok(Outcome::Closed) => Status::Closed,
             Err(error) => {
                 warn!("{error}");
                 Link::leave_message(store, path, &error.to_string()).await;
-                Some(Status::Failed(error))
+                Status::Failed(error)
             }
         };
-        // A directory that the toolstack removed already is as closed as it gets.
-        let _ = store.write(&format!("{path}/state"), &XenbusState::Closed.number().to_string()).await;
+        // A directory that the toolstack has removed is as closed as it gets, and must not be made anew.
+        let state = format!("{path}/state");
+        if store.read_optional(&state).await.is_ok_and(|state| state.is_some()) {
+            let _ = store.write(&state, &XenbusState::Closed.number().to_string()).await;
+        }
+        if status == Status::Lost {
+            session.set(Status::Lost);
+        }
         if let Some(link) = &mut link {
             // Whatever this comes to, the connection is over.
             let _ = first_of(link.let_go(), platform.sleep(LETTING_GO)).await;
         }
         driver.release();
-        if let Some(status) = end {
-            info!("{path}: closed");
-            session.set(status);
+        patience = None;
+        if status == Status::Lost {
+            let _ = store.write(&state, &XenbusState::Initialising.number().to_string()).await;
+            continue;
+        }
+        info!("{path}: {}", if status == Status::Removed { "taken away" } else { "closed" });
+        let is_removed = status == Status::Removed;
+        session.set(status);
+        if !is_removed {
             return;
         }
-        let _ = store.write(&format!("{path}/state"), &XenbusState::Initialising.number().to_string()).await;
-        patience = None;
+        match ended_or(session, given_anew(store, path)).await {
+            Ok(Ok(())) => session.set(Status::Connecting),
+            Ok(Err(error)) => {
+                return session.set(Status::Failed(LinkError { device: path.to_owned(), problem: Problem::Store(error) }));
+            }
+            Err(_) => return session.set(Status::Closed),
+        }
+    }
+}
+
+/// Waits until the toolstack gives us a device at `path`.
+async fn given_anew(store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
+    let state = format!("{path}/state");
+    let mut watch = store.watch(&state).await?;
+    loop {
+        let text = store.read_optional(&state).await?;
+        if text.is_some_and(|text| XenbusState::decode(&text) == XenbusState::Initialising) {
+            return Ok(());
+        }
+        watch.next().await?;
     }
 }
 
@@ -479,7 +514,7 @@ async fn live_once<P: Platform, D: Driver>(
     let step = Step { platform, session, patience, wanted: XenbusState::InitWait };
     let first = Step { patience: D::GRACE.or(patience), ..step };
     match first.wait(link, |state| offered.contains(&state), |_| false).await {
-        Ok(Reached::Ended) => return Ok(Outcome::Removed),
+        Ok(Reached::Ended) => return Ok(Outcome::Closed),
         Ok(Reached::Wanted) => {}
         Err(LinkError { problem: Problem::Deadline { last: XenbusState::Initialising, .. }, .. })
             if D::GRACE.is_some() => {}
@@ -491,7 +526,7 @@ async fn live_once<P: Platform, D: Driver>(
     let step = Step { wanted: XenbusState::Connected, ..step };
     match step.wait(link, |state| state == XenbusState::Connected, gone).await? {
         Reached::Wanted => {}
-        Reached::Ended => return Ok(Outcome::Removed),
+        Reached::Ended => return Ok(Outcome::Closed),
     }
     driver.connected(link).await?;
     link.set_state(XenbusState::Connected).await?;
@@ -499,7 +534,7 @@ async fn live_once<P: Platform, D: Driver>(
     session.set(Status::Connected);
     loop {
         match ended_or(session, link.backend_changed()).await {
-            Err(End::Closed) => return Ok(Outcome::Removed),
+            Err(End::Closed) => return Ok(Outcome::Closed),
             Err(End::Fault(fault)) => return Err(link.error(Problem::Fault(fault))),
             Ok(state) => match state? {
                 XenbusState::Connected => driver.changed(link).await?,

@@ -1295,7 +1295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_device_that_is_taken_away_stays_away() {
+    fn a_device_that_is_taken_away_can_be_given_anew_with_another_backend() {
         let mut bench = Bench::new("vbd", 768);
         let (block, _) = connect(&mut bench, Options::default(), &BLKBACK);
         bench.back("online", "0");
@@ -1303,6 +1303,30 @@ mod tests {
         bench.back("state", "6");
         bench.remove();
         assert_eq!(block.session().status(), Status::Removed);
+        assert_eq!(block.submit(request(Operation::Read, 0, 1, 0, 3)), Err(SubmitError::NotConnected));
+        assert_eq!(bench.front("state"), None, "nothing is written where nothing is");
+
+        bench.give("/local/domain/0/backend/qdisk/7/768");
+        assert_eq!(block.session().status(), Status::Connecting);
+        offer(&mut bench, &QDISK);
+        assert_eq!(bench.front("state").as_deref(), Some("3"));
+        let mut backend = Backend::new(&bench);
+        for (key, value) in [("sectors", "4096"), ("sector-size", "512"), ("info", "0"), ("state", "4")] {
+            bench.back(key, value);
+        }
+        block.submit(request(Operation::Read, 0, 8, 0, 4)).unwrap();
+        backend.serve();
+        assert_eq!(reports(&block), [(4, Ok(()))]);
+
+        bench.back("online", "0");
+        bench.back("state", "6");
+        bench.remove();
+        let session = block.session().clone();
+        let mut closing = std::boxed::Box::pin(session.close());
+        let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+        assert!(closing.as_mut().poll(&mut context).is_pending());
+        bench.settle();
+        assert!(closing.as_mut().poll(&mut context).is_ready(), "there is nothing to wait for");
         assert!(bench.has_ended());
     }
 

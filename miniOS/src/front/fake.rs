@@ -131,15 +131,23 @@ pub(crate) struct Bench {
 impl Bench {
     /// A device as the toolstack sets it up, with a backend that has not started yet.
     pub(crate) fn new(kind: &str, number: u32) -> Self {
-        let (mut daemon, store) = FakeDaemon::new();
+        let (daemon, store) = FakeDaemon::new();
         let front = format!("device/{kind}/{number}");
-        let back = format!("/local/domain/0/backend/{kind}/7/{number}");
-        daemon.set(&format!("{front}/backend"), &back);
-        daemon.set(&format!("{front}/backend-id"), "0");
-        daemon.set(&format!("{front}/state"), "1");
-        daemon.set(&format!("{back}/online"), "1");
-        daemon.set(&format!("{back}/state"), "1");
-        Self { daemon, store, platform: Rc::default(), task: None, front, back }
+        let mut bench = Self { daemon, store, platform: Rc::default(), task: None, front, back: String::new() };
+        bench.give(&format!("/local/domain/0/backend/{kind}/7/{number}"));
+        bench
+    }
+
+    /// The toolstack gives us the device, with this backend, which has not started yet.
+    pub(crate) fn give(&mut self, back: &str) {
+        self.back = back.to_string();
+        for (key, value) in [("backend", back), ("backend-id", "0"), ("state", "1")] {
+            self.daemon.set(&format!("{}/{key}", self.front), value);
+        }
+        for (key, value) in [("online", "1"), ("state", "1")] {
+            self.daemon.set(&format!("{back}/{key}"), value);
+        }
+        self.settle();
     }
 
     /// The device's directory.

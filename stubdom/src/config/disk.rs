@@ -37,8 +37,13 @@ pub enum Media {
 pub enum Slot {
     /// PIIX3 IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave.
     Ide(u8),
-    /// A port of the AHCI controller.
-    Ahci(u8),
+    /// A port of an AHCI controller, the first one's number being 0.
+    Ahci {
+        /// Which controller.
+        controller: usize,
+        /// Which of its ports.
+        port: u8,
+    },
     /// A target of the SCSI controller.
     Scsi(u8),
 }
@@ -173,7 +178,7 @@ impl Disk {
     pub fn vbd_candidates(&self) -> impl Iterator<Item = u32> + use<> {
         let families: &[Family] = match (self.number, self.slot) {
             (Some(_), _) => &[],
-            (None, Slot::Ide(_) | Slot::Ahci(_)) => &[Family::Hd, Family::Xvd],
+            (None, Slot::Ide(_) | Slot::Ahci { .. }) => &[Family::Hd, Family::Xvd],
             (None, Slot::Scsi(_)) => &[Family::Sd],
         };
         let image = self.image;

@@ -8,8 +8,8 @@ use super::properties::{Properties, number};
 use super::refusal::{Reason, Refusal};
 use super::table::{self, Effect};
 use super::{
-    Argument, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine, Nic, Serial, Vcpus, Video,
-    VideoKind,
+    AHCI_CONTROLLERS, Argument, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine, Nic, Serial,
+    Vcpus, Video, VideoKind,
 };
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -45,6 +45,8 @@ pub(super) struct Draft {
     sockets: Vec<Socket>,
     nics: Vec<Nic>,
     devices: Vec<Device>,
+    /// The names of the AHCI controllers.
+    ahci: Vec<String>,
     usb: bool,
     usb_devices: Vec<String>,
     sound: Vec<String>,
@@ -467,34 +469,55 @@ impl Draft {
         self.video(argument, VideoKind::Qxl, &["vram_size_mb", "ram_size_mb"], properties)
     }
 
-    pub(super) fn ahci_disk(
+    pub(super) fn ahci(
         &mut self,
         argument: &Argument<'_>,
         _: String,
         mut properties: Properties,
     ) -> Result<(), Reason> {
-        let bus = properties.need("bus")?;
-        let port = bus.strip_prefix("ahci0.").ok_or(Reason::Malformed("the bus is not a port of ahci0"))?;
-        let slot = Slot::Ahci(number(port)?);
-        properties.take("unit");
-        self.socket(argument, slot, Media::Disk, properties)
+        let name = properties.need("id")?;
+        properties.finish()?;
+        if self.ahci.contains(&name) {
+            return Err(Reason::Twice);
+        }
+        if self.ahci.len() >= AHCI_CONTROLLERS {
+            self.refuse(argument, table::AHCI_CONTROLLERS);
+        }
+        self.ahci.push(name);
+        Ok(())
+    }
+
+    pub(super) fn ide_disk(
+        &mut self,
+        argument: &Argument<'_>,
+        _: String,
+        properties: Properties,
+    ) -> Result<(), Reason> {
+        self.ide_drive(argument, Media::Disk, properties)
     }
 
     pub(super) fn ide_cdrom(
         &mut self,
         argument: &Argument<'_>,
         _: String,
-        mut properties: Properties,
+        properties: Properties,
     ) -> Result<(), Reason> {
-        let slot = match (properties.need("bus")?.as_str(), properties.need("unit")?.as_str()) {
-            ("ide.0", "0") => 0,
-            ("ide.0", "1") => 1,
-            ("ide.1", "0") => 2,
-            ("ide.1", "1") => 3,
-            _ => return Err(Reason::Malformed("there is no such place on the IDE bus")),
+        self.ide_drive(argument, Media::Cdrom, properties)
+    }
+
+    /// A drive of either kind, on a channel of the PIIX3 (`bus=ide.0`) or a port of an AHCI controller (`bus=ahci0.3`).
+    fn ide_drive(&mut self, argument: &Argument<'_>, media: Media, mut properties: Properties) -> Result<(), Reason> {
+        let bus = properties.need("bus")?;
+        let (controller, number) = bus.rsplit_once('.').ok_or(Reason::Malformed("the bus has no number"))?;
+        let number = self::number::<u8>(number)?;
+        let unit = properties.take_number("unit")?.unwrap_or(0_u8);
+        let slot = match (controller, self.ahci.iter().position(|known| known == controller), number, unit) {
+            ("ide", None, 0 | 1, 0 | 1) => Slot::Ide(number << 1 | unit),
+            (_, Some(controller), port, 0) => Slot::Ahci { controller, port },
+            _ => return Err(Reason::Malformed("there is no such place on an IDE bus or an AHCI controller")),
         };
         properties.take("id");
-        self.socket(argument, Slot::Ide(slot), Media::Cdrom, properties)
+        self.socket(argument, slot, media, properties)
     }
 
     pub(super) fn scsi_disk(
@@ -579,6 +602,7 @@ impl Draft {
             disks: self.disks,
             nics: self.nics,
             devices: self.devices,
+            ahci: self.ahci.len(),
             usb: self.usb,
             usb_devices: self.usb_devices,
             sound: self.sound,

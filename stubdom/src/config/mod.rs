@@ -59,6 +59,9 @@ const MAX_ARGUMENTS: usize = 1024;
 /// The first console that is a serial port of the guest: 0 is the log, 1 saves, 2 restores.
 pub const FIRST_SERIAL_CONSOLE: u32 = 3;
 
+/// AHCI controllers that a machine can have: their ports are enough for all letters of the alphabet.
+pub const AHCI_CONTROLLERS: usize = 5;
+
 /// How the toolstack says what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contract {
@@ -99,6 +102,8 @@ pub struct Config {
     pub nics: Vec<Nic>,
     /// USB controllers, sound cards, SCSI and AHCI controllers and whatever else `-device` names.
     pub devices: Vec<Device>,
+    /// Number of AHCI controllers.
+    pub ahci: usize,
     /// Whether there is a USB controller (`-usb`).
     pub usb: bool,
     /// USB devices (`-usbdevice`), by QEMU's names.

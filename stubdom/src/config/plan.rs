@@ -6,6 +6,7 @@ use super::{Config, Contract, DirectKernel, Vcpus, VideoKind, table};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use devmodel::ahci;
 use devmodel::machine::BootOrder;
 use devmodel::usb::UsbDevice;
 
@@ -19,8 +20,6 @@ const MAX_MEMORY_MIB: u64 = 1 << 32;
 const MAX_CIRRUS_MIB: u32 = 8;
 /// As many emulated network cards as libxl's Ethernet addresses and our memory are good for.
 const MAX_NICS: usize = 8;
-/// Ports of an AHCI controller.
-const AHCI_PORTS: u8 = 6;
 /// The largest video memory that `devmodel::machine::VgaConfig` allows, in MiB.
 const MAX_VIDEO_MIB: u32 = 256;
 
@@ -49,8 +48,10 @@ pub struct MachinePlan {
     pub usb: Option<Vec<UsbDevice>>,
     /// The serial ports: at most 4, COM1 first.
     pub serials: Vec<SerialPlan>,
-    /// The IDE drives and those of the AHCI controller, each by rising slot: at most 4 and 6.
+    /// The IDE drives and those of the AHCI controller, each by rising slot: at most 4 and 30.
     pub drives: Vec<DrivePlan>,
+    /// Number of AHCI controllers, at most [`AHCI_CONTROLLERS`](super::AHCI_CONTROLLERS).
+    pub ahci: usize,
     /// What is started before anything in the boot order.
     pub kernel: Option<KernelPlan>,
 }
@@ -118,7 +119,8 @@ pub struct SerialPlan {
 pub struct DrivePlan {
     /// Where it is plugged in.
     pub bus: DriveBus,
-    /// On IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. On AHCI: the port, 0 to 5.
+    /// On IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. On AHCI: the port, 0 to 5, and
+    /// from 6 on those of the next controller.
     pub slot: u8,
     /// Which kind of drive it is.
     pub media: Media,
@@ -133,7 +135,7 @@ pub struct DrivePlan {
 pub enum DriveBus {
     /// The PIIX3.
     Ide,
-    /// An AHCI controller.
+    /// AHCI controllers.
     Ahci,
 }
 
@@ -164,6 +166,7 @@ impl Config {
             usb: self.planned_usb()?,
             serials: self.planned_serials()?,
             drives,
+            ahci: self.ahci,
             kernel: self.planned_kernel()?,
         })
     }
@@ -278,8 +281,11 @@ impl Config {
             let refuse = |advice| Err(Refusal::argument(&disk.argument, Reason::NotSupported(advice)));
             let (bus, slot) = match disk.slot {
                 Slot::Ide(slot) => (DriveBus::Ide, slot),
-                Slot::Ahci(port) if port < AHCI_PORTS => (DriveBus::Ahci, port),
-                Slot::Ahci(_) => return refuse(table::AHCI),
+                Slot::Ahci { controller, port } if usize::from(port) < ahci::PORTS => {
+                    let slot = controller.saturating_mul(ahci::PORTS).saturating_add(port.into());
+                    (DriveBus::Ahci, u8::try_from(slot).unwrap_or(u8::MAX))
+                }
+                Slot::Ahci { .. } => return refuse(table::AHCI),
                 Slot::Scsi(_) => return refuse(table::SCSI),
             };
             if disk.media == Media::Disk && !matches!(disk.cache, Cache::Writeback | Cache::None) {

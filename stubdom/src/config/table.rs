@@ -45,6 +45,8 @@ pub(super) const SCSI: &str =
     "SCSI disks are not supported: name the disk hda to hdd, or xvda to xvdd, in disk=[ ] of xl.cfg";
 pub(super) const AHCI: &str =
     "an AHCI controller has six ports: name the other disks xvdg and up in disk=[ ] of xl.cfg";
+pub(super) const AHCI_CONTROLLERS: &str =
+    "there are at most five AHCI controllers: leave this one out of device_model_args_hvm in xl.cfg";
 pub(super) const STDVGA: &str = "set vga=\"stdvga\" in xl.cfg";
 const SPICE: &str = "set spice=0 and vnc=1 in xl.cfg";
 const RESTORE: &str = "a saved guest cannot be restored yet: start it anew with xl create";
@@ -140,10 +142,11 @@ pub(super) const DEVICES: &[DeviceLine] = &[
     device("VGA",                 Apply(Draft::video_std)),
     device("cirrus-vga",          Apply(Draft::video_cirrus)),
     device("qxl-vga",             Refuse(Draft::video_qxl, STDVGA)),
-    device("ide-hd",              Apply(Draft::ahci_disk)),
+    device("ide-hd",              Apply(Draft::ide_disk)),
     device("ide-cd",              Apply(Draft::ide_cdrom)),
     device("scsi-hd",             Refuse(Draft::scsi_disk, SCSI)),
-    device("ahci",                Apply(Draft::other)),
+    device("ahci",                Apply(Draft::ahci)),
+    device("ich9-ahci",           Apply(Draft::ahci)),
     device("lsi53c895a",          Refuse(Draft::other, SCSI)),
     device("rtl8139",             Apply(Draft::nic)),
     device("e1000",               Apply(Draft::nic)),

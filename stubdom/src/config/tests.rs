@@ -165,6 +165,7 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
                 DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
                 DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
             ],
+            ahci: 0,
             kernel: None,
         })
     );
@@ -254,7 +255,10 @@ fn every_refused_argument_is_named_with_advice() {
         (&["-device", "some-card,id=nic1,netdev=net1,mac=00:16:3e:11:22:33"], "type=vif"),
         (&["-device", "lsi53c895a"], "SCSI"),
         (&["-drive", scsi, "-device", "scsi-hd,drive=scsi0-hd0,scsi-id=0"], "SCSI"),
-        (&["-drive", ahci, "-device", "ide-hd,bus=ahci0.6,unit=0,drive=ahcidisk-0"], "six ports"),
+        (
+            &["-device", "ahci,id=ahci0", "-drive", ahci, "-device", "ide-hd,bus=ahci0.6,unit=0,drive=ahcidisk-0"],
+            "six ports",
+        ),
         (&["-drive", colo], "COLO"),
         (&["-drive", "if=none,driver=host_device,file=/dev/xvda,id=e"], "COLO"),
         (&["-object", "filter-mirror,id=m1,netdev=net0,queue=tx,outdev=mirror0"], "COLO"),
@@ -345,7 +349,55 @@ fn drives_of_an_ahci_controller_come_behind_those_of_ide() {
     ]);
     let plan = config.unwrap().plan(&[vbd(768)]).unwrap();
     let drive = DrivePlan { bus: DriveBus::Ahci, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false };
-    assert_eq!(plan.drives, [drive]);
+    assert_eq!((plan.ahci, plan.drives), (1, vec![drive]));
+}
+
+/// As `device_model_args_hvm` of xl.cfg can ask for it.
+#[test]
+fn there_is_a_controller_for_every_six_of_26_disks() {
+    let mut words = Vec::new();
+    for controller in 0..5 {
+        words.extend(["-device".to_string(), format!("ahci,id=ahci{controller}")]);
+    }
+    for (disk, letter) in ('a'..='z').enumerate() {
+        words.extend(["-drive".to_string(), format!("file=/dev/xvd{letter},if=none,id=d{disk},format=host_device")]);
+        words.extend(["-device".to_string(), format!("ide-hd,bus=ahci{}.{},drive=d{disk}", disk / 6, disk % 6)]);
+    }
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    let numbers: Vec<_> =
+        (0..26).map(|disk| if disk < 16 { 51712 + disk * 16 } else { (1 << 28) + disk * 256 }).collect();
+    let vbds: Vec<_> = numbers.iter().copied().map(vbd).collect();
+    let plan = qemu_xen(&words).unwrap().plan(&vbds).unwrap();
+    assert_eq!(plan.ahci, 5);
+    let drives: Vec<_> = plan.drives.iter().map(|drive| (drive.bus, drive.slot.into(), drive.vbd.unwrap())).collect();
+    let expected: Vec<_> = numbers.iter().zip(0_u32..).map(|(number, slot)| (DriveBus::Ahci, slot, *number)).collect();
+    assert_eq!(drives, expected);
+
+    let refused = |device: &str| line(qemu_xen(&[&words[..10], &["-device", device]].concat()).unwrap().plan(&[]));
+    assert!(refused("ahci,id=ahci5").contains("at most five"));
+}
+
+/// Both kinds of drives sit on both kinds of controllers.
+#[test]
+fn a_cd_drive_can_be_on_ahci_and_a_disk_be_named_on_ide() {
+    let config = qemu_xen(&[
+        "-device",
+        "ich9-ahci,id=sata",
+        "-drive",
+        "file=/dev/xvdc,if=none,readonly=on,id=ide-5632,format=host_device",
+        "-device",
+        "ide-cd,drive=ide-5632,bus=sata.4",
+        "-drive",
+        "file=/dev/xvda,if=none,id=root",
+        "-device",
+        "ide-hd,drive=root,bus=ide.1,unit=1",
+    ]);
+    let disc = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
+    let plan = config.unwrap().plan(&[vbd(768), disc]).unwrap();
+    let places: Vec<_> = plan.drives.iter().map(|drive| (drive.bus, drive.slot, drive.media)).collect();
+    assert_eq!(places, [(DriveBus::Ide, 3, Media::Disk), (DriveBus::Ahci, 4, Media::Cdrom)]);
+    let nowhere = qemu_xen(&["-drive", "file=/dev/xvda,if=none,id=a", "-device", "ide-hd,drive=a,bus=ahci0.0"]);
+    assert!(nowhere.unwrap_err().to_string().contains("no such place"));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! The transfer buffer that a device model fills and empties is the very memory that the backend reads and writes.
 
+use crate::config::AHCI_CONTROLLERS;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use devmodel::host::{DiskError, DiskId, DiskOp};
@@ -10,11 +11,20 @@ use log::warn;
 use minios::front::XenDomain as Domain;
 use minios::front::block::{Block, Operation, Request, SubmitError};
 
-/// Bytes in a disk's transfer buffer: what one request of 256 segments moves.
-pub(super) const BUFFER_LEN: usize = 1 << 20;
-
 /// Disks and discs that a machine can have.
-const DISKS: usize = machine::DRIVES + ahci::PORTS;
+const DISKS: usize = machine::DRIVES + AHCI_CONTROLLERS * ahci::PORTS;
+/// Bytes in the largest transfer buffer: what one request of 256 segments moves.
+const BUFFER_MAX: usize = 1 << 20;
+/// Bytes in the smallest one, however many disks there are.
+const BUFFER_MIN: usize = 128 << 10;
+/// Bytes in all of them together, where that is enough for the smallest ones.
+const BUFFERS: usize = 4 << 20;
+
+/// Bytes in the transfer buffer of each of so many disks: a power of two.
+pub(super) fn buffer_len(disks: usize) -> usize {
+    let share = (BUFFERS / disks.max(1)).clamp(BUFFER_MIN, BUFFER_MAX);
+    1 << share.ilog2()
+}
 
 /// What a report of the frontend is about: there is only ever one operation of a disk.
 const TOKEN: u64 = 0;
@@ -31,7 +41,7 @@ pub(super) struct Disks {
 impl Disks {
     /// Disks on connected frontends; the index is the [`DiskId`].
     pub(super) fn new(disks: Vec<Block<Domain>>) -> Self {
-        Self { disks, refused: VecDeque::with_capacity(DISKS), started: false }
+        Self { disks, refused: VecDeque::new(), started: false }
     }
 
     /// A disk.

@@ -36,7 +36,7 @@ use stubdom::config::{
     Config, Contract, DriveBus, DrivePlan, KernelPlan, MachinePlan, Media, NicModel, Vbd, VideoModel,
 };
 
-use super::disks::{BUFFER_LEN, Disks};
+use super::disks::{Disks, buffer_len};
 use super::display::Display;
 use super::firmware;
 use super::guest_memory::GuestMemoryCache;
@@ -161,8 +161,8 @@ pub(super) async fn start(
     for card in cards(&plan) {
         machine.add_card(None, card)?;
     }
-    if ahci.iter().any(Option::is_some) {
-        machine.add_card(None, Box::new(Ahci::new(ahci)))?;
+    for drives in ahci {
+        machine.add_card(None, Box::new(Ahci::new(drives)))?;
     }
     let mut world = World {
         guest,
@@ -317,7 +317,7 @@ async fn connect(
     let mut blocks = Vec::new();
     for number in plan.drives.iter().filter_map(|drive| drive.vbd) {
         let path = format!("device/vbd/{number}");
-        let options = block::Options { buffer_len: BUFFER_LEN, transfers: 1, patience: PATIENCE };
+        let options = block::Options { buffer_len: buffer_len(disks), transfers: 1, patience: PATIENCE };
         let front = Block::new(platform.clone(), store, &path, options)?;
         spawner.spawn(front.clone().run());
         sessions.push((path, front.session().clone()));
@@ -379,7 +379,7 @@ const OTHER_BYTES: usize = 1 << 20;
 /// Whether there is memory for everything, before any of it is taken.
 fn check_memory(disks: usize, nics: usize, has_screen: bool) -> Result<(), Failure> {
     let picture = if has_screen { MAX_PIXELS * size_of::<u32>() } else { 0 };
-    let needed = disks * BUFFER_LEN + nics * NIC_BYTES + picture + OTHER_BYTES;
+    let needed = disks * buffer_len(disks) + nics * NIC_BYTES + picture + OTHER_BYTES;
     let free = heap::free_bytes();
     if free >= needed {
         return Ok(());
@@ -433,22 +433,27 @@ async fn screen(
 #[derive(Default)]
 struct Drives {
     ide: [Option<DriveConfig>; DRIVES],
-    ahci: [Option<DriveConfig>; ahci::PORTS],
+    /// Those of each AHCI controller, by port.
+    ahci: Vec<[Option<DriveConfig>; ahci::PORTS]>,
 }
 
 /// The drives that were planned, on disks as their backends describe them.
 fn drives(plan: &MachinePlan, blocks: &[Block<Domain>]) -> Result<Drives, Failure> {
-    let mut drives = Drives::default();
+    let mut drives = Drives { ahci: vec![Default::default(); plan.ahci], ..Default::default() };
     // Those that have a block frontend have one each, in the same order.
     let mut blocks = blocks.iter().zip((0..).map(DiskId));
     for drive in &plan.drives {
         let connected = drive.vbd.and_then(|_| blocks.next());
-        let slots = match drive.bus {
-            DriveBus::Ide => drives.ide.as_mut_slice(),
-            DriveBus::Ahci => drives.ahci.as_mut_slice(),
+        let slot = usize::from(drive.slot);
+        let place = match drive.bus {
+            DriveBus::Ide => drives.ide.get_mut(slot),
+            DriveBus::Ahci => {
+                let ports = drives.ahci.get_mut(slot / ahci::PORTS);
+                ports.and_then(|ports| ports.get_mut(slot % ahci::PORTS))
+            }
         };
-        if let Some(slot) = slots.get_mut(usize::from(drive.slot)) {
-            *slot = Some(drive_config(drive, connected)?);
+        if let Some(place) = place {
+            *place = Some(drive_config(drive, connected)?);
         }
     }
     Ok(drives)

@@ -94,10 +94,16 @@ fn everything(context: &Context) -> Result<Outcome> {
     ensure!(said.matches("3 packets received").count() == 2, "pings got lost:\n{said}");
     ensure!(said.matches("1 packets received").count() == 2, "a ping in fragments got lost:\n{said}");
     // A network that is taken away is a cable that is pulled, out of this card alone.
-    context.agent.check("xl network-detach debian-dm 0")?;
-    guest.serial().send(b"until [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do sleep 1; done\r")?;
-    guest.serial().send(b"echo pulled-$((6 * 7)) other-$(cat /sys/class/net/eth1/carrier)\r")?;
+    context.agent.check("xl network-detach debian-dm 1")?;
+    guest.serial().send(b"until [ $(cat /sys/class/net/eth1/carrier) = 0 ]; do sleep 1; done\r")?;
+    guest.serial().send(b"echo pulled-$((6 * 7)) other-$(cat /sys/class/net/eth0/carrier)\r")?;
     guest.serial().wait_for("pulled-42 other-1", LIMIT)?;
+    // Another network with its number is another cable.
+    context.agent.check("xl network-attach debian-dm mac=00:16:3e:01:02:04 bridge=xenbr0")?;
+    guest.serial().send(
+        b"until busybox ping -c 1 -W 1 10.0.8.1 | grep -q ' 0% packet'; do sleep 1; done; echo again-$((6 * 7))\r",
+    )?;
+    guest.serial().wait_for("again-42", LIMIT)?;
     guest.serial().send(b"poweroff\r")?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(Outcome::Passed)
