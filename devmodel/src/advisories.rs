@@ -102,7 +102,8 @@ impl Pc {
             firmware: String::new(),
         };
         let disc = CdConfig {
-            disc: Some((DISC, DISC_SECTORS)),
+            id: DISC,
+            disc: Some(DISC_SECTORS),
             serial: name("QM00003"),
             model: String::try_from("DISC").unwrap(),
         };

@@ -5,6 +5,7 @@
 
 use crate::access::Width;
 use crate::host::{DiskError, DiskId, Host, InputEvent, NicId, Unplug};
+use crate::machine::{DiscChange, TrayLocked};
 use crate::pci::ConfigSpace;
 use crate::state::StateError;
 use crate::time::Instant;
@@ -59,6 +60,11 @@ pub trait Card: Debug {
     /// An operation of a disk has ended, of this card's or another's.
     fn disk_complete(&mut self, _host: &mut dyn Host, _disk: DiskId, _result: Result<(), DiskError>) {}
 
+    /// An operator changes what is in the CD drive with this disc. `None`: this card has no such drive.
+    fn change_disc(&mut self, _disk: DiskId, _change: DiscChange) -> Option<Result<(), TrayLocked>> {
+        None
+    }
+
     /// A network has frames for its card, or room for more of them, or its link went up or down.
     fn nic_ready(&mut self, _host: &mut dyn Host, _nic: NicId) {}
 
@@ -77,7 +83,10 @@ pub trait Card: Debug {
     fn unplug(&mut self, _what: Unplug) -> bool {
         false
     }
+}
 
+/// A card whose state can be saved.
+pub trait SavedCard: Card {
     /// Whether an operation of a disk is under way, without whose end the card's state is not whole.
     fn awaits_disk(&self) -> bool {
         false

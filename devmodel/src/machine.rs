@@ -70,8 +70,10 @@ pub struct DiskConfig {
 /// A CD drive of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CdConfig {
-    /// The disc in it: what the host calls it, and its number of 512-byte sectors.
-    pub disc: Option<(DiskId, u64)>,
+    /// What the host calls the disc that is in it, whichever it is.
+    pub id: DiskId,
+    /// Number of 512-byte sectors of the disc that is in it.
+    pub disc: Option<u64>,
     /// Serial number, printable ASCII.
     pub serial: String<20>,
     /// Model, printable ASCII.
@@ -89,13 +91,29 @@ pub enum DriveConfig {
 
 impl DriveConfig {
     /// The host's disk behind it.
-    fn id(&self) -> Option<DiskId> {
+    fn id(&self) -> DiskId {
         match self {
-            Self::Disk(disk) => Some(disk.id),
-            Self::Cd(cd) => cd.disc.map(|(id, _)| id),
+            Self::Disk(disk) => disk.id,
+            Self::Cd(cd) => cd.id,
         }
     }
 }
+
+/// What an operator does to a CD drive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscChange {
+    /// Opens the tray and takes the disc out. A guest that has locked the tray is asked for it first, unless `force`.
+    Eject {
+        /// Whatever the guest says.
+        force: bool,
+    },
+    /// Puts a disc of so many 512-byte sectors in, in place of what was there, and closes the tray.
+    Insert(u64),
+}
+
+/// The guest has locked the tray. It was told that somebody wants the disc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrayLocked;
 
 /// Which graphics card it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -212,10 +230,10 @@ enum Function {
 
 /// A card, and what the host knows of it.
 #[derive(Debug)]
-struct Slot {
+struct Slot<C: ?Sized> {
     location: Location,
     /// `None`: it was unplugged.
-    card: Option<Box<dyn Card>>,
+    card: Option<Box<C>>,
     /// The level of its interrupt pin, as it was reported.
     reported_pin: bool,
 }
@@ -235,9 +253,10 @@ struct VgaCard {
     reported_aperture: Option<GuestAddr>,
 }
 
-/// The PC.
+/// The PC. Its cards are of any kind, or of any kind [that can be saved](crate::card::SavedCard); who does not save machines
+/// has no code for it.
 #[derive(Debug)]
-pub struct Machine {
+pub struct Machine<C: ?Sized = dyn Card> {
     functions: Vec<(Location, Function)>,
     /// The functions were claimed, which happens once.
     functions_claimed: bool,
@@ -249,7 +268,7 @@ pub struct Machine {
     pm: Option<Piix4Pm>,
     xen_platform: Option<(ConfigSpace, XenPlatform)>,
     vga: Option<VgaCard>,
-    cards: Vec<Slot>,
+    cards: Vec<Slot<C>>,
     i8042: I8042,
     serial: heapless::Vec<Uart16550, 4>,
     cmos: Cmos,
@@ -266,7 +285,7 @@ pub struct Machine {
     reported_lines: u16,
 }
 
-impl Machine {
+impl<C: Card + ?Sized> Machine<C> {
     /// Puts a machine together. It does nothing before [`Machine::reset`].
     pub fn new(config: MachineConfig) -> Result<Self, MachineError> {
         check(&config)?;
@@ -311,7 +330,7 @@ impl Machine {
     }
 
     /// Puts a card into a place of its own, or into the first slot that is free. Before the first [`Machine::reset`].
-    pub fn add_card(&mut self, place: Option<Location>, card: Box<dyn Card>) -> Result<Location, MachineError> {
+    pub fn add_card(&mut self, place: Option<Location>, card: Box<C>) -> Result<Location, MachineError> {
         let has_function = |slot: u8| self.functions.iter().any(|(location, _)| location.slot == slot);
         let free = (0..SLOTS).find(|slot| !has_function(*slot)).ok_or(MachineError::Slots)?;
         let location = place.unwrap_or(Location { slot: free, function: 0 });
@@ -772,6 +791,12 @@ impl Machine {
         self.report_lines(host);
     }
 
+    /// Takes the disc out of the CD drive whose disc is this one, or puts another one in. `None`: there is no such drive.
+    pub fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+        let mut cards = self.cards.iter_mut().filter_map(|slot| slot.card.as_mut());
+        self.ide.change_disc(disk, change).or_else(|| cards.find_map(|card| card.change_disc(disk, change)))
+    }
+
     /// A network has frames for its card, or room for more of them, or its link went up or down.
     pub fn nic_ready<H: Host>(&mut self, host: &mut H, nic: NicId) {
         for card in self.cards.iter_mut().filter_map(|slot| slot.card.as_mut()) {
@@ -1060,7 +1085,7 @@ impl Machine {
     }
 }
 
-impl Slot {
+impl<C: Card + ?Sized> Slot<C> {
     /// Its interrupt pin, 0 is INTA#.
     fn pin(&self) -> Option<u8> {
         self.card.as_ref().and_then(|card| card.config().interrupt_pin())
@@ -1141,7 +1166,7 @@ fn check(config: &MachineConfig) -> Result<(), MachineError> {
         }
     }
     let mut names: heapless::Vec<DiskId, DRIVES> = heapless::Vec::new();
-    for id in config.drives.iter().flatten().filter_map(DriveConfig::id) {
+    for id in config.drives.iter().flatten().map(DriveConfig::id) {
         if names.contains(&id) || names.push(id).is_err() {
             return Err(MachineError::DuplicateDisk);
         }
@@ -1265,7 +1290,7 @@ fn fixed_memory(config: &MachineConfig) -> Vec<MemoryRange> {
 }
 
 /// The card behind a region, if it is there still.
-fn card(cards: &mut [Slot], region: CardRegion) -> Option<&mut Box<dyn Card>> {
+fn card<C: ?Sized>(cards: &mut [Slot<C>], region: CardRegion) -> Option<&mut Box<C>> {
     cards.get_mut(usize::from(region.card))?.card.as_mut()
 }
 

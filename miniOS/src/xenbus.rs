@@ -419,16 +419,15 @@ enum Outcome {
 const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Keeps one device connected until it is closed or broken. `patience` is how long the backend may take
-/// for each step of the first connection; later it may take as long as it wants.
+/// for each step of the first connection; later, and without it, it may take as long as it wants.
 pub async fn supervise<P: Platform, D: Driver>(
     platform: &P,
     store: &Xenstore,
     path: &str,
     driver: &D,
     session: &Session,
-    patience: Duration,
+    mut patience: Option<Duration>,
 ) {
-    let mut patience = Some(patience);
     loop {
         let mut link = None;
         let outcome = live_once(platform, store, path, driver, session, patience, &mut link).await;
@@ -473,11 +472,22 @@ pub async fn supervise<P: Platform, D: Driver>(
         match ended_or(session, given_anew(store, path)).await {
             Ok(Ok(())) => session.set(Status::Connecting),
             Ok(Err(error)) => {
-                return session.set(Status::Failed(LinkError { device: path.to_owned(), problem: Problem::Store(error) }));
+                return session
+                    .set(Status::Failed(LinkError { device: path.to_owned(), problem: Problem::Store(error) }));
             }
             Err(_) => return session.set(Status::Closed),
         }
     }
+}
+
+/// Waits until the toolstack takes away what is at `path`, and gives us something else.
+pub(crate) async fn replaced(store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
+    let state = format!("{path}/state");
+    let mut watch = store.watch(&state).await?;
+    while store.read_optional(&state).await?.is_some() {
+        watch.next().await?;
+    }
+    given_anew(store, path).await
 }
 
 /// Waits until the toolstack gives us a device at `path`.

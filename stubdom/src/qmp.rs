@@ -1,5 +1,5 @@
 //! The control channel's protocol: QMP, the QEMU Machine Protocol, as far as libxl needs it to unpause a guest, to give it
-//! CPUs and to wake it up.
+//! CPUs, to wake it up and to exchange its discs.
 //!
 //! Bytes go in, answers come out; the connection is somebody else's. One [`Qmp`] serves one session.
 //!
@@ -16,6 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use log::{debug, info};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -27,6 +28,13 @@ const NAME_SHOWN: usize = 64;
 /// What a CPU is called where libxl asks, and where it then adds one.
 const CPU_DRIVER: &str = "qemu64-x86_64-cpu";
 
+/// The QEMU whose machine is modelled.
+macro_rules! version {
+    () => {
+        r#"{"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}"#
+    };
+}
+
 /// The guest that commands are about.
 pub trait Guest {
     /// The CPUs that its machine has, one bit each.
@@ -37,6 +45,23 @@ pub trait Guest {
     fn plug_cpu(&mut self, index: u32) -> bool;
     /// Wakes it from sleep state S3. `false`: it does not sleep.
     fn wake_up(&mut self) -> bool;
+    /// The discs that the toolstack has put behind CD drives, by the numbers of their virtual block devices.
+    fn discs(&self) -> Vec<u32>;
+    /// Takes the disc out of the drive.
+    fn eject(&mut self, disc: u32, force: bool) -> Result<(), DiscError>;
+    /// Puts the disc into the drive that the toolstack has put behind it.
+    fn insert(&mut self, disc: u32) -> Result<(), DiscError>;
+}
+
+/// Why a disc cannot be exchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DiscError {
+    /// There is no such CD drive.
+    NoDrive,
+    /// The guest has locked the tray. It was asked to open it.
+    Locked,
+    /// Nothing is behind the drive.
+    NoDisc,
 }
 
 /// A session: what was received of a command that is not complete.
@@ -64,11 +89,7 @@ impl Qmp {
     /// What has to be sent first in a session. The version is that of the QEMU whose machine is modelled.
     #[must_use]
     pub const fn greeting() -> &'static [u8] {
-        concat!(
-            r#"{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 0}, "package": ""}, "capabilities": []}}"#,
-            "\r\n"
-        )
-        .as_bytes()
+        concat!(r#"{"QMP": {"version": "#, version!(), r#", "capabilities": []}}"#, "\r\n").as_bytes()
     }
 
     /// Takes received bytes, and calls `answer` with each message that has to be sent for them, in order.
@@ -127,6 +148,11 @@ fn respond(line: &[u8], guest: &mut impl Guest) -> Option<String> {
         "query-cpus-fast" => Ok(cpus(guest)),
         "query-hotpluggable-cpus" => Ok(hotpluggable_cpus(guest)),
         "device_add" => add_cpu(guest, &arguments.unwrap_or_default()),
+        "query-version" => Ok(version!().into()),
+        "query-fdsets" => Ok(discs(guest)),
+        "remove-fd" => remove_fd(guest, &arguments.unwrap_or_default()),
+        "eject" => eject(guest, &arguments.unwrap_or_default()),
+        "blockdev-change-medium" => insert(guest, &arguments.unwrap_or_default()),
         "system_wakeup" if guest.wake_up() => Ok("{}".into()),
         "system_wakeup" => Err("the guest does not sleep".into()),
         _ => {
@@ -169,9 +195,8 @@ fn has_cpu(guest: &impl Guest, index: u32) -> bool {
 
 /// `device_add` of a CPU. Other devices cannot be added to a machine that runs.
 fn add_cpu(guest: &mut impl Guest, arguments: &Members<'_>) -> Result<String, String> {
-    let text = |name| arguments.get(name).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
-    let number = |name| arguments.get(name).and_then(|value| serde_json::from_str::<u32>(value.get()).ok());
-    let driver = text("driver").unwrap_or_default();
+    let number = |name| argument::<u32>(arguments, name);
+    let driver: String = argument(arguments, "driver").unwrap_or_default();
     if driver != CPU_DRIVER {
         let shown: String = driver.chars().take(NAME_SHOWN).collect();
         return Err(format!("a device of the kind {shown:?} cannot be added, only {CPU_DRIVER}"));
@@ -188,6 +213,63 @@ fn add_cpu(guest: &mut impl Guest, arguments: &Members<'_>) -> Result<String, St
     }
     info!("CPU {index} was added");
     Ok("{}".into())
+}
+
+/// An argument, if it is there and of this type.
+fn argument<T: DeserializeOwned>(arguments: &Members<'_>, name: &str) -> Option<T> {
+    serde_json::from_str(arguments.get(name)?.get()).ok()
+}
+
+/// The discs that are behind drives, as a stub domain tells libxl of them: one file each, in a set with the number of its
+/// virtual block device (`query_fdsets_find_fdset` of libxl_disk.c).
+fn discs(guest: &impl Guest) -> String {
+    list(
+        guest
+            .discs()
+            .into_iter()
+            .map(|disc| format!(r#"{{"fdset-id": {disc}, "fds": [{{"fd": {disc}, "opaque": "stub-devid:{disc}"}}]}}"#)),
+    )
+}
+
+/// libxl is going to take the disc away. There is nothing to let go of before it does.
+fn remove_fd(guest: &impl Guest, arguments: &Members<'_>) -> Result<String, String> {
+    let set = argument::<u32>(arguments, "fdset-id").ok_or("a set of files has a number, fdset-id")?;
+    if guest.discs().contains(&set) { Ok("{}".into()) } else { Err(format!("there is no set of files {set}")) }
+}
+
+fn eject(guest: &mut impl Guest, arguments: &Members<'_>) -> Result<String, String> {
+    let force = argument(arguments, "force").unwrap_or(false);
+    let (name, disc) = drive(arguments)?;
+    guest.eject(disc, force).map_err(|error| disc_error(&name, error))?;
+    info!("drive {name}: the disc was taken out");
+    Ok("{}".into())
+}
+
+fn insert(guest: &mut impl Guest, arguments: &Members<'_>) -> Result<String, String> {
+    let (name, disc) = drive(arguments)?;
+    let file: String = argument(arguments, "filename").unwrap_or_default();
+    if file.strip_prefix("/dev/fdset/").and_then(|set| set.parse().ok()) != Some(disc) {
+        return Err(format!("drive {name} takes the file /dev/fdset/{disc} alone"));
+    }
+    guest.insert(disc).map_err(|error| disc_error(&name, error))?;
+    info!("drive {name}: another disc was put in");
+    Ok("{}".into())
+}
+
+/// The drive that an `id` names, such as `ide-5632`, and its virtual block device.
+fn drive(arguments: &Members<'_>) -> Result<(String, u32), String> {
+    let name: String = argument(arguments, "id").or_else(|| argument(arguments, "device")).unwrap_or_default();
+    let shown: String = name.chars().take(NAME_SHOWN).collect();
+    let number = name.strip_prefix("ide-").and_then(|number| number.parse().ok());
+    number.map(|number| (name, number)).ok_or(format!("there is no drive {shown:?}"))
+}
+
+fn disc_error(name: &str, error: DiscError) -> String {
+    match error {
+        DiscError::NoDrive => format!("there is no CD drive {name}"),
+        DiscError::Locked => format!("the guest has locked drive {name}; it was asked to open it"),
+        DiscError::NoDisc => format!("nothing is behind drive {name}"),
+    }
 }
 
 fn error(class: Class, problem: &str, id: Option<&RawValue>) -> String {
@@ -231,6 +313,23 @@ mod tests {
 
         fn wake_up(&mut self) -> bool {
             core::mem::take(&mut self.sleeps)
+        }
+
+        fn discs(&self) -> Vec<u32> {
+            vec![5632]
+        }
+
+        fn eject(&mut self, disc: u32, force: bool) -> Result<(), DiscError> {
+            match disc {
+                5632 => Ok(()),
+                5696 if force => Ok(()),
+                5696 => Err(DiscError::Locked),
+                _ => Err(DiscError::NoDrive),
+            }
+        }
+
+        fn insert(&mut self, disc: u32) -> Result<(), DiscError> {
+            if disc == 5632 { Ok(()) } else { Err(DiscError::NoDisc) }
         }
     }
 
@@ -289,6 +388,47 @@ mod tests {
         let answers = converse(&format!("{command}\r\n"));
         let expected = r#"{"error": {"class": "CommandNotFound", "desc": "the command xen-save-devices-state is not supported"}, "id": 3}"#;
         assert_eq!(answers, [format!("{expected}\r\n")]);
+    }
+
+    /// `xl cd-insert GUEST hdc FILE`, as libxl_disk.c of Xen 4.20 has it.
+    #[test]
+    fn libxl_exchanges_a_disc() {
+        let answers = converse(
+            "{\"execute\":\"query-version\"}\r\n{\"execute\":\"eject\",\"arguments\":{\"id\":\"ide-5632\"}}\r\n\
+             {\"execute\":\"query-fdsets\"}\r\n{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":5632}}\r\n\
+             {\"execute\":\"blockdev-change-medium\",\"arguments\":{\"format\":\"host_device\",\
+             \"filename\":\"/dev/fdset/5632\",\"id\":\"ide-5632\"}}\r\n",
+        );
+        let [version, ejected, sets, removed, inserted] = answers.try_into().unwrap();
+        assert_eq!(parse(version.as_bytes())["return"]["qemu"]["major"], 7);
+        let set = &parse(sets.as_bytes())["return"][0];
+        assert_eq!((&set["fdset-id"], &set["fds"][0]["opaque"]), (&5632.into(), &"stub-devid:5632".into()));
+        assert!(set["fds"][0]["fd"].is_u64());
+        for answer in [ejected, removed, inserted] {
+            assert_eq!(answer, "{\"return\": {}}\r\n");
+        }
+    }
+
+    #[test]
+    fn discs_that_cannot_be_exchanged_are_refused_by_name() {
+        for (command, problem) in [
+            (r#""eject","arguments":{"id":"ide-5696"}"#, "locked drive ide-5696"),
+            (r#""eject","arguments":{"id":"ide-832"}"#, "no CD drive ide-832"),
+            (r#""eject","arguments":{"id":"floppy0"}"#, "no drive \\\"floppy0\\\""),
+            (r#""eject""#, "no drive"),
+            (r#""remove-fd","arguments":{"fdset-id":1}"#, "no set of files 1"),
+            (r#""remove-fd""#, "has a number"),
+            (r#""blockdev-change-medium","arguments":{"id":"ide-5632","filename":"/etc/passwd"}"#, "alone"),
+            (
+                r#""blockdev-change-medium","arguments":{"id":"ide-5696","filename":"/dev/fdset/5696"}"#,
+                "nothing is behind",
+            ),
+        ] {
+            let answers = converse(&format!("{{\"execute\":{command}}}\r\n"));
+            assert!(answers[0].starts_with("{\"error\"") && answers[0].contains(problem), "{command}: {answers:?}");
+        }
+        let forced = converse("{\"execute\":\"eject\",\"arguments\":{\"device\":\"ide-5696\",\"force\":true}}\r\n");
+        assert_eq!(forced, ["{\"return\": {}}\r\n"]);
     }
 
     /// `xl vcpu-set GUEST 2`, as libxl_domain.c has it.

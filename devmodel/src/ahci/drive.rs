@@ -7,7 +7,7 @@ use crate::ata::identify::{self, Identity, MOST_MULTIPLE, TransferMode};
 use crate::ata::packet::{BLOCK, PACKET_LEN, Sense, State, Step, UNRECOVERED_READ};
 use crate::ata::trim::MOST_BLOCKS;
 use crate::host::DiskId;
-use crate::machine::{CdConfig, DiskConfig, DriveConfig};
+use crate::machine::{CdConfig, DiscChange, DiskConfig, DriveConfig, TrayLocked};
 use crate::state::{Adopt, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +119,14 @@ impl Adopt for Drive {
 }
 
 impl Drive {
+    /// See [`Card::change_disc`](crate::card::Card::change_disc).
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Cd(cd) => Some(cd.state.change_disc(change)),
+        }
+    }
+
     /// A drive after power on.
     pub(super) fn new(config: DriveConfig) -> Self {
         match config {
@@ -133,8 +141,8 @@ impl Drive {
                 queued_error: None,
             }),
             DriveConfig::Cd(config) => {
-                let blocks = config.disc.map(|(_, sectors)| u32::try_from(sectors / 4).unwrap_or(u32::MAX));
-                Self::Cd(Cd { config, state: State::new(blocks), mode: TransferMode::Ultra(5) })
+                let state = State::new(config.disc);
+                Self::Cd(Cd { config, state, mode: TransferMode::Ultra(5) })
             }
         }
     }
@@ -143,7 +151,7 @@ impl Drive {
     pub(super) fn id(&self) -> Option<DiskId> {
         match self {
             Self::Disk(disk) => Some(disk.config.id),
-            Self::Cd(cd) => cd.config.disc.map(|(id, _)| id),
+            Self::Cd(cd) => Some(cd.config.id),
         }
     }
 

@@ -31,9 +31,9 @@ mod prdt;
 mod tests;
 
 use crate::access::Width;
-use crate::card::Card;
+use crate::card::{Card, SavedCard};
 use crate::host::{DiskError, DiskId, Host, Unplug};
-use crate::machine::DriveConfig;
+use crate::machine::{DiscChange, DriveConfig, TrayLocked};
 use crate::pci::ConfigSpace;
 use crate::pci::config::{Identity, Region};
 use drive::Drive;
@@ -247,6 +247,10 @@ impl Card for Ahci {
         }
     }
 
+    fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+        self.ports.iter_mut().find(|port| port.disk() == Some(disk))?.change_disc(change)
+    }
+
     fn unplug(&mut self, what: Unplug) -> bool {
         if matches!(what, Unplug::IdeDisks) {
             for port in &mut self.ports {
@@ -255,7 +259,9 @@ impl Card for Ahci {
         }
         false
     }
+}
 
+impl SavedCard for Ahci {
     fn awaits_disk(&self) -> bool {
         self.ports.iter().any(Port::awaits_disk)
     }

@@ -10,6 +10,7 @@ use crate::ata::operation::Operation;
 use crate::ata::packet::PACKET_LEN;
 use crate::ata::trim::Trim;
 use crate::host::{DiskError, DiskId, DiskOp, GuestAddr, Host, Unmapped};
+use crate::machine::{DiscChange, TrayLocked};
 use crate::state::{Adopt, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -113,6 +114,11 @@ impl Adopt for Port {
 }
 
 impl Port {
+    /// See [`Card::change_disc`](crate::card::Card::change_disc).
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+        self.drive.as_mut()?.change_disc(change)
+    }
+
     /// Whether the host is at work.
     pub(super) fn awaits_disk(&self) -> bool {
         self.operation != Operation::None

@@ -31,7 +31,8 @@ fn drives() -> [Option<DriveConfig>; PORTS] {
         firmware: heapless::String::try_from("1.0").unwrap(),
     }));
     drives[1] = Some(DriveConfig::Cd(CdConfig {
-        disc: Some((DISC, 400)),
+        id: DISC,
+        disc: Some(400),
         serial: heapless::String::try_from("SATA0002").unwrap(),
         model: heapless::String::try_from("A SATA CD").unwrap(),
     }));

@@ -6,6 +6,7 @@
 //! Quirk: as with QEMU's drives, a reset is not reported as unit attention; a new disc is.
 //! Not modelled: audio, raw sectors of READ CD, discs with more than one track or session, MODE SELECT, DVD structures.
 
+use crate::machine::{DiscChange, TrayLocked};
 use crate::state::{Adopt, StateError};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,7 @@ const MEDIUM_CHANGED: Sense = Sense::new(6, 0x28, 0);
 enum MediaEvent {
     #[default]
     None = 0,
+    EjectRequest = 1,
     NewMedia = 2,
     Removal = 3,
 }
@@ -96,9 +98,16 @@ impl Adopt for State {
 }
 
 impl State {
-    /// A drive after power on, with a disc of so many blocks.
-    pub(crate) const fn new(blocks: Option<u32>) -> Self {
-        Self { blocks, tray_open: false, locked: false, sense: GOOD, attention: None, event: MediaEvent::None }
+    /// A drive after power on, with a disc of so many sectors of 512 bytes.
+    pub(crate) fn new(disc: Option<u64>) -> Self {
+        Self {
+            blocks: disc.map(blocks),
+            tray_open: false,
+            locked: false,
+            sense: GOOD,
+            attention: None,
+            event: MediaEvent::None,
+        }
     }
 
     /// A reset: the disc and the tray stay as they are.
@@ -106,6 +115,24 @@ impl State {
         self.locked = false;
         self.sense = GOOD;
         self.attention = None;
+    }
+
+    /// An operator changes the disc.
+    pub(crate) fn change_disc(&mut self, change: DiscChange) -> Result<(), TrayLocked> {
+        match change {
+            DiscChange::Eject { force: false } if self.locked && !self.tray_open => {
+                self.event = MediaEvent::EjectRequest;
+                return Err(TrayLocked);
+            }
+            DiscChange::Eject { .. } => {
+                (self.blocks, self.tray_open, self.event) = (None, true, MediaEvent::Removal);
+            }
+            DiscChange::Insert(sectors) => {
+                (self.blocks, self.tray_open, self.event) = (Some(blocks(sectors)), false, MediaEvent::NewMedia);
+                self.attention = Some(MEDIUM_CHANGED);
+            }
+        }
+        Ok(())
     }
 
     /// Notes why a command failed.
@@ -310,6 +337,11 @@ impl State {
     }
 }
 
+/// Blocks of a disc of so many sectors of 512 bytes, four to a block: whole ones, and no more than can be addressed.
+fn blocks(sectors: u64) -> u32 {
+    u32::try_from(sectors / 4).unwrap_or(u32::MAX)
+}
+
 /// Peripheral device type 5, removable, ATAPI response.
 const INQUIRY: [u8; 36] = *b"\x05\x80\x00\x21\x1f\x00\x00\x00QEMU    QEMU DVD-ROM    2.5+";
 
@@ -402,7 +434,7 @@ mod tests {
     }
 
     fn ready(blocks: Option<u32>) -> State {
-        State::new(blocks)
+        State::new(blocks.map(|blocks| u64::from(blocks) * 4))
     }
 
     fn data(state: &mut State, bytes: &[u8]) -> std::vec::Vec<u8> {
@@ -485,5 +517,30 @@ mod tests {
                 assert!(lba + blocks <= 1000);
             }
         }
+    }
+
+    /// MMC-3, 5.5 and 6.2.2.5: who asks for the disc, and what is told when there is another one.
+    #[test]
+    fn an_operator_changes_the_disc() {
+        let mut state = ready(Some(100));
+        let event = |state: &mut State| match state.perform(&packet(&[0x4a, 1, 0, 0, 1 << 4, 0, 0, 0, 8])) {
+            Step::Reply(data) => (data[4], data[5]),
+            other => panic!("{other:?}"),
+        };
+        state.perform(&packet(&[0x1e, 0, 0, 0, 1]));
+        assert_eq!(state.change_disc(DiscChange::Eject { force: false }), Err(TrayLocked));
+        assert_eq!(event(&mut state), (1, 2), "the guest is asked");
+        assert_eq!(state.perform(&packet(&[0x00])), Step::Done, "and has the disc still");
+        assert_eq!(state.change_disc(DiscChange::Eject { force: true }), Ok(()));
+        assert_eq!(event(&mut state), (3, 1));
+        assert_eq!(state.perform(&packet(&[0x00])), Step::Fail(NO_MEDIUM_TRAY_OPEN));
+
+        assert_eq!(state.change_disc(DiscChange::Insert(803)), Ok(()));
+        assert_eq!(event(&mut state), (2, 2));
+        assert_eq!(state.perform(&packet(&[0x00])), Step::Fail(MEDIUM_CHANGED));
+        assert_eq!(state.perform(&packet(&[0x28, 0, 0, 0, 0, 199, 0, 0, 1])), Step::Read { lba: 199, blocks: 1 });
+        assert_eq!(state.perform(&packet(&[0x28, 0, 0, 0, 0, 200, 0, 0, 1])), Step::Fail(OUT_OF_RANGE));
+        state.perform(&packet(&[0x1e]));
+        assert_eq!(state.change_disc(DiscChange::Eject { force: false }), Ok(()), "nobody holds on to it");
     }
 }

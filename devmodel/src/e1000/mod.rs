@@ -45,7 +45,7 @@ mod transmit;
 mod transmit_tests;
 
 use crate::access::Width;
-use crate::card::Card;
+use crate::card::{Card, SavedCard};
 use crate::host::{Host, NicId, Unplug};
 use crate::pci::ConfigSpace;
 use crate::pci::config::{Identity, ROM, Region};
@@ -391,7 +391,9 @@ impl Card for E1000 {
     fn unplug(&mut self, what: Unplug) -> bool {
         what == Unplug::Nics
     }
+}
 
+impl SavedCard for E1000 {
     fn save(&self) -> Vec<u8> {
         to_bytes(self)
     }

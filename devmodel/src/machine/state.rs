@@ -1,6 +1,7 @@
 //! Saving a machine, and going on with it in another one.
 
 use super::Machine;
+use crate::card::SavedCard;
 use crate::cmos::Cmos;
 use crate::debug_port::DebugPort;
 use crate::fw_cfg::FwCfg;
@@ -34,7 +35,7 @@ type Devices = (
     DebugPort,
 );
 
-impl Machine {
+impl<C: SavedCard + ?Sized> Machine<C> {
     /// Whether an operation of a disk is under way. [`Machine::save`] waits for its end.
     #[must_use]
     pub fn awaits_disk(&self) -> bool {

@@ -1,8 +1,11 @@
 use super::*;
+use crate::card::SavedCard;
 use crate::fake_host::{FakeHost, sector_pattern};
 use crate::host::{GuestMemory, Unplug};
 use crate::state::StateError;
 use std::vec;
+
+type Machine = super::Machine<dyn SavedCard>;
 
 const DISK: DiskId = DiskId(0);
 

@@ -28,7 +28,7 @@ mod tests;
 mod transmit;
 
 use crate::access::Width;
-use crate::card::Card;
+use crate::card::{Card, SavedCard};
 use crate::host::{GuestMemory, Host, NicId, Unplug};
 use crate::net::eeprom::{Eeprom, Wires};
 use crate::pci::ConfigSpace;
@@ -554,7 +554,9 @@ impl Card for Rtl8139 {
     fn unplug(&mut self, what: Unplug) -> bool {
         what == Unplug::Nics
     }
+}
 
+impl SavedCard for Rtl8139 {
     fn save(&self) -> Vec<u8> {
         to_bytes(self)
     }

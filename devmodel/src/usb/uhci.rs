@@ -13,7 +13,7 @@ use super::hid::{Hid, Kind};
 use super::hub::{self, Hub};
 use super::schedule::{self, Outcome};
 use crate::access::Width;
-use crate::card::Card;
+use crate::card::{Card, SavedCard};
 use crate::host::{Host, InputEvent};
 use crate::pci::ConfigSpace;
 use crate::pci::config::{Identity, Region};
@@ -439,7 +439,9 @@ impl Card for Uhci {
         }
         is_ours
     }
+}
 
+impl SavedCard for Uhci {
     fn save(&self) -> Vec<u8> {
         to_bytes(self)
     }

@@ -41,7 +41,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{GrantedMemory, Platform, Shortage};
 use crate::ring::{FrontRing, InFlight, RingFault, widen};
 use crate::shared_mem::{Notify, SharedMem};
-use crate::xenbus::{Driver, Link, LinkError, Problem, Session, supervise};
+use crate::xenbus::{Driver, Link, LinkError, Problem, Session, replaced, supervise};
 use crate::xenstore::Xenstore;
 
 /// Bytes in a sector of the interface.
@@ -244,7 +244,16 @@ impl<P: Platform> Block<P> {
     /// Connects the disk and keeps it connected. A task that ends when the disk does.
     pub async fn run(self) {
         let disk = &*self.disk;
-        supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, disk.options.patience).await;
+        supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, Some(disk.options.patience)).await;
+    }
+
+    /// The same for a disk that has nothing behind it, such as an empty drive: once the toolstack has replaced it.
+    pub async fn run_once_replaced(self) {
+        let disk = &*self.disk;
+        match replaced(&disk.store, &disk.path).await {
+            Ok(()) => supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, None).await,
+            Err(error) => log::warn!("{}: {error}", disk.path),
+        }
     }
 
     /// Where the disk stands.

@@ -85,7 +85,7 @@ impl<P: Platform> Console<P> {
     pub async fn run(self) {
         let terminal = &*self.terminal;
         let Terminal { platform, store, path, patience, session, .. } = terminal;
-        supervise(&**platform, store, path, terminal, session, *patience).await;
+        supervise(&**platform, store, path, terminal, session, Some(*patience)).await;
     }
 
     /// Where the console stands.

@@ -171,7 +171,7 @@ impl<P: Platform> Framebuffer<P> {
     /// Connects the picture and keeps it connected. A task that ends when the device does.
     pub async fn run(self) {
         let screen = &*self.screen;
-        supervise(&*screen.platform, &screen.store, &screen.path, screen, &screen.session, screen.patience).await;
+        supervise(&*screen.platform, &screen.store, &screen.path, screen, &screen.session, Some(screen.patience)).await;
     }
 
     /// Where the device stands.

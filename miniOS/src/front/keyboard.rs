@@ -158,7 +158,7 @@ impl<P: Platform> Keyboard<P> {
     /// Connects the keyboard and keeps it connected. A task that ends when the keyboard does.
     pub async fn run(self) {
         let board = &*self.board;
-        supervise(&*board.platform, &board.store, &board.path, board, &board.session, board.patience).await;
+        supervise(&*board.platform, &board.store, &board.path, board, &board.session, Some(board.patience)).await;
     }
 
     /// Where the keyboard stands.

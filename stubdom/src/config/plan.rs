@@ -124,8 +124,10 @@ pub struct DrivePlan {
     pub slot: u8,
     /// Which kind of drive it is.
     pub media: Media,
-    /// The virtual block device behind it: `device/vbd/<number>`. A CD drive without one is empty.
-    pub vbd: Option<u32>,
+    /// The virtual block device behind it: `device/vbd/<number>`.
+    pub vbd: u32,
+    /// It is a CD drive, and nothing is in it.
+    pub empty: bool,
     /// The guest must not write to it.
     pub read_only: bool,
 }
@@ -292,12 +294,13 @@ impl Config {
                 return refuse("leave out device_model_args in xl.cfg");
             }
             let media = disk.media;
-            if media == Media::Cdrom && disk.image.is_none() {
+            if let (Media::Cdrom, None, Some(vbd)) = (media, disk.image, disk.number) {
                 // Its virtual block device has nothing behind it, and would never connect.
-                return Ok(DrivePlan { bus, slot, media, vbd: None, read_only: true });
+                return Ok(DrivePlan { bus, slot, media, vbd, empty: true, read_only: true });
             }
             let vbd = disk.find(vbds)?;
-            Ok(DrivePlan { bus, slot, media, vbd: Some(vbd.number), read_only: disk.read_only || vbd.read_only })
+            let read_only = disk.read_only || vbd.read_only;
+            Ok(DrivePlan { bus, slot, media, vbd: vbd.number, empty: false, read_only })
         };
         self.disks.iter().map(plan).collect()
     }
@@ -327,7 +330,8 @@ fn stored_drives(vbds: &[Vbd]) -> Result<Vec<DrivePlan>, Refusal> {
             bus: DriveBus::Ide,
             slot,
             media: Media::Disk,
-            vbd: Some(vbd.number),
+            vbd: vbd.number,
+            empty: false,
             read_only: vbd.read_only,
         });
     }

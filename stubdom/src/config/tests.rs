@@ -162,8 +162,15 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
             usb: None,
             serials: vec![SerialPlan { port: 0, console: 3 }, SerialPlan { port: 1, console: 4 }],
             drives: vec![
-                DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false },
-                DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(51728), read_only: true }
+                DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: 768, empty: false, read_only: false },
+                DrivePlan {
+                    bus: DriveBus::Ide,
+                    slot: 1,
+                    media: Media::Disk,
+                    vbd: 51728,
+                    empty: false,
+                    read_only: true
+                }
             ],
             ahci: 0,
             kernel: None,
@@ -186,9 +193,9 @@ fn a_traditional_guest_takes_its_disks_from_the_store() {
     assert_eq!(
         plan.drives,
         [
-            DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: Some(51712), read_only: false },
-            DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: Some(832), read_only: true },
-            DrivePlan { bus: DriveBus::Ide, slot: 3, media: Media::Disk, vbd: Some(5696), read_only: false },
+            DrivePlan { bus: DriveBus::Ide, slot: 0, media: Media::Disk, vbd: 51712, empty: false, read_only: false },
+            DrivePlan { bus: DriveBus::Ide, slot: 1, media: Media::Disk, vbd: 832, empty: false, read_only: true },
+            DrivePlan { bus: DriveBus::Ide, slot: 3, media: Media::Disk, vbd: 5696, empty: false, read_only: false },
         ]
     );
     assert_eq!(plan.vcpus, Vcpus { online: 3, max: 4 });
@@ -207,11 +214,11 @@ fn a_cd_drive_has_the_disc_that_its_drive_names_or_none() {
     let device = "ide-cd,id=ide-5632,drive=ide-5632,bus=ide.1,unit=0";
     let disc = "if=none,readonly=on,id=ide-5632,file=/dev/xvdc,format=host_device";
     let cdrom = Vbd { media: Media::Cdrom, read_only: true, ..vbd(5632) };
-    for (drive, expected) in [(disc, Some(5632)), ("if=none,readonly=on,id=ide-5632", None)] {
+    for (drive, empty) in [(disc, false), ("if=none,readonly=on,id=ide-5632", true)] {
         let plan = qemu_xen(&["-drive", drive, "-device", device]).unwrap().plan(&[cdrom]).unwrap();
         assert_eq!(
             plan.drives,
-            [DrivePlan { bus: DriveBus::Ide, slot: 2, media: Media::Cdrom, vbd: expected, read_only: true }]
+            [DrivePlan { bus: DriveBus::Ide, slot: 2, media: Media::Cdrom, vbd: 5632, empty, read_only: true }]
         );
     }
     let config = qemu_xen(&["-drive", disc, "-device", device]).unwrap();
@@ -348,7 +355,8 @@ fn drives_of_an_ahci_controller_come_behind_those_of_ide() {
         "ide-hd,bus=ahci0.0,unit=0,drive=ahcidisk-0",
     ]);
     let plan = config.unwrap().plan(&[vbd(768)]).unwrap();
-    let drive = DrivePlan { bus: DriveBus::Ahci, slot: 0, media: Media::Disk, vbd: Some(768), read_only: false };
+    let drive =
+        DrivePlan { bus: DriveBus::Ahci, slot: 0, media: Media::Disk, vbd: 768, empty: false, read_only: false };
     assert_eq!((plan.ahci, plan.drives), (1, vec![drive]));
 }
 
@@ -369,7 +377,7 @@ fn there_is_a_controller_for_every_six_of_26_disks() {
     let vbds: Vec<_> = numbers.iter().copied().map(vbd).collect();
     let plan = qemu_xen(&words).unwrap().plan(&vbds).unwrap();
     assert_eq!(plan.ahci, 5);
-    let drives: Vec<_> = plan.drives.iter().map(|drive| (drive.bus, drive.slot.into(), drive.vbd.unwrap())).collect();
+    let drives: Vec<_> = plan.drives.iter().map(|drive| (drive.bus, drive.slot.into(), drive.vbd)).collect();
     let expected: Vec<_> = numbers.iter().zip(0_u32..).map(|(number, slot)| (DriveBus::Ahci, slot, *number)).collect();
     assert_eq!(drives, expected);
 

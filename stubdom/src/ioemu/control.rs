@@ -2,12 +2,14 @@
 
 use alloc::format;
 use alloc::rc::Rc;
-use devmodel::machine::Machine;
+use alloc::vec::Vec;
+use devmodel::host::DiskId;
+use devmodel::machine::{DiscChange, Machine, TrayLocked};
 use minios::DomId;
 use minios::front::XenDomain;
 use minios::vchan::{Change, RECEIVE_SIZE, Vchan};
 use minios::xenstore::Xenstore;
-use stubdom::qmp::{Guest, Qmp};
+use stubdom::qmp::{DiscError, Guest, Qmp};
 
 use super::host::World;
 use super::start::{Failure, Identity};
@@ -70,5 +72,37 @@ impl Guest for Served<'_> {
 
     fn wake_up(&mut self) -> bool {
         self.machine.wake_up(self.world)
+    }
+
+    fn discs(&self) -> Vec<u32> {
+        let discs = self.world.discs.iter();
+        discs.filter(|(_, id)| self.disc(*id).is_some()).map(|(number, _)| *number).collect()
+    }
+
+    fn eject(&mut self, disc: u32, force: bool) -> Result<(), DiscError> {
+        let (_, id) = self.drive(disc)?;
+        self.change(id, DiscChange::Eject { force })
+    }
+
+    fn insert(&mut self, disc: u32) -> Result<(), DiscError> {
+        let (_, id) = self.drive(disc)?;
+        let sectors = self.disc(id).ok_or(DiscError::NoDisc)?;
+        self.change(id, DiscChange::Insert(sectors))
+    }
+}
+
+impl Served<'_> {
+    fn drive(&self, disc: u32) -> Result<(u32, DiskId), DiscError> {
+        self.world.discs.iter().copied().find(|(number, _)| *number == disc).ok_or(DiscError::NoDrive)
+    }
+
+    /// The size of the disc that the toolstack has put behind a drive.
+    fn disc(&self, id: DiskId) -> Option<u64> {
+        self.world.disks.get(id).filter(|disk| disk.session().is_connected()).map(|disk| disk.info().sectors)
+    }
+
+    fn change(&mut self, id: DiskId, change: DiscChange) -> Result<(), DiscError> {
+        let result = self.machine.change_disc(id, change).ok_or(DiscError::NoDrive)?;
+        result.map_err(|TrayLocked| DiscError::Locked)
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct World {
     pub(super) video: Option<VideoRam>,
     /// Its disks.
     pub(super) disks: Disks,
+    /// Which of them are discs in CD drives, by the numbers of their virtual block devices.
+    pub(super) discs: Vec<(u32, DiskId)>,
     /// Its network cards' networks.
     pub(super) nics: Nics,
     /// Its serial ports.

@@ -171,6 +171,7 @@ pub(super) async fn start(
         memory: GuestMemoryCache::new(guest),
         video,
         disks: Disks::new(blocks),
+        discs: discs(&plan),
         nics: Nics::new(nics),
         serials: consoles.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
         clock_offset,
@@ -310,17 +311,21 @@ async fn connect(
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let framebuffers = framebuffers.await?;
-    let disks = plan.drives.iter().filter_map(|drive| drive.vbd).count();
+    let disks = plan.drives.len();
     check_memory(disks, plan.nics.len(), !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();
-    for number in plan.drives.iter().filter_map(|drive| drive.vbd) {
-        let path = format!("device/vbd/{number}");
+    for drive in &plan.drives {
+        let path = format!("device/vbd/{}", drive.vbd);
         let options = block::Options { buffer_len: buffer_len(disks), transfers: 1, patience: PATIENCE };
         let front = Block::new(platform.clone(), store, &path, options)?;
-        spawner.spawn(front.clone().run());
-        sessions.push((path, front.session().clone()));
+        if drive.empty {
+            spawner.spawn(front.clone().run_once_replaced());
+        } else {
+            spawner.spawn(front.clone().run());
+            sessions.push((path, front.session().clone()));
+        }
         blocks.push(front);
     }
     let mut nics = Vec::new();
@@ -429,6 +434,12 @@ async fn screen(
     Ok(Some(front))
 }
 
+/// The CD drives: the virtual block device of each, and what the machine calls it.
+fn discs(plan: &MachinePlan) -> Vec<(u32, DiskId)> {
+    let drives = plan.drives.iter().zip((0..).map(DiskId));
+    drives.filter(|(drive, _)| drive.media == Media::Cdrom).map(|(drive, id)| (drive.vbd, id)).collect()
+}
+
 /// The drives of each controller, by slot.
 #[derive(Default)]
 struct Drives {
@@ -440,10 +451,8 @@ struct Drives {
 /// The drives that were planned, on disks as their backends describe them.
 fn drives(plan: &MachinePlan, blocks: &[Block<Domain>]) -> Result<Drives, Failure> {
     let mut drives = Drives { ahci: vec![Default::default(); plan.ahci], ..Default::default() };
-    // Those that have a block frontend have one each, in the same order.
-    let mut blocks = blocks.iter().zip((0..).map(DiskId));
-    for drive in &plan.drives {
-        let connected = drive.vbd.and_then(|_| blocks.next());
+    // The frontends are in the same order.
+    for (drive, (block, id)) in plan.drives.iter().zip(blocks.iter().zip((0..).map(DiskId))) {
         let slot = usize::from(drive.slot);
         let place = match drive.bus {
             DriveBus::Ide => drives.ide.get_mut(slot),
@@ -453,7 +462,7 @@ fn drives(plan: &MachinePlan, blocks: &[Block<Domain>]) -> Result<Drives, Failur
             }
         };
         if let Some(place) = place {
-            *place = Some(drive_config(drive, connected)?);
+            *place = Some(drive_config(drive, block, id)?);
         }
     }
     Ok(drives)
@@ -513,20 +522,20 @@ fn cards(plan: &MachinePlan) -> Vec<Box<dyn Card>> {
 const QEMU_FIRMWARE: &str = "2.5+";
 
 /// A drive, on the frontend that it has.
-fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) -> Result<DriveConfig, Failure> {
+fn drive_config(drive: &DrivePlan, block: &Block<Domain>, id: DiskId) -> Result<DriveConfig, Failure> {
     // QEMU numbers and names its drives the same way.
     let mut serial = heapless::String::new();
     let mut model = heapless::String::new();
     let _ = core::fmt::write(&mut serial, format_args!("QM{:05}", drive.slot + 1));
     let kind = if drive.media == Media::Cdrom { "DVD-ROM" } else { "HARDDISK" };
     let _ = core::fmt::write(&mut model, format_args!("QEMU {kind}"));
-    match (drive.media, connected) {
-        (Media::Cdrom, connected) => {
-            let disc = connected.map(|(block, id)| (id, block.info().sectors));
-            Ok(DriveConfig::Cd(CdConfig { disc, serial, model }))
+    let info = block.info();
+    match drive.media {
+        Media::Cdrom => {
+            let disc = (!drive.empty).then_some(info.sectors);
+            Ok(DriveConfig::Cd(CdConfig { id, disc, serial, model }))
         }
-        (Media::Disk, Some((block, id))) => {
-            let info = block.info();
+        Media::Disk => {
             if info.sector_size != 512 {
                 return Err(Failure(format!(
                     "{}: the backend's sectors have {} bytes; an emulated disk needs 512",
@@ -546,6 +555,5 @@ fn drive_config(drive: &DrivePlan, connected: Option<(&Block<Domain>, DiskId)>) 
                 firmware,
             }))
         }
-        (Media::Disk, None) => Err(Failure(format!("disk {} has no virtual block device", drive.slot))),
     }
 }

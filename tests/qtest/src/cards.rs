@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use devmodel::ahci::{Ahci, PORTS};
-use devmodel::card::Card;
+use devmodel::card::SavedCard;
 use devmodel::e1000::E1000;
 use devmodel::host::NicId;
 use devmodel::machine::DriveConfig;
@@ -42,9 +42,9 @@ pub(crate) fn is_ahci(driver: &str) -> bool {
 }
 
 /// Makes the card with this number among all. Its network, if it has one, is `nic`.
-pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, parts: &mut Parts) -> Result<Box<dyn Card>> {
+pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, parts: &mut Parts) -> Result<Box<dyn SavedCard>> {
     let mut options = plan.options.clone();
-    let card: Box<dyn Card> = match plan.driver.as_str() {
+    let card: Box<dyn SavedCard> = match plan.driver.as_str() {
         "e1000" | "e1000-82540em" => {
             let (mac, rom) = network_card(&mut options, number, "pxe-e1000.rom")?;
             Box::new(E1000::new(nic.unwrap_or(NOWHERE), mac, rom))

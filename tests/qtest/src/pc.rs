@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use devmodel::access::{IoPort, Width};
+use devmodel::card::SavedCard;
 use devmodel::host::{GuestAddr, InputEvent, NicId, SerialId, ShutdownReason};
 use devmodel::machine::{BootOrder, CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
@@ -19,7 +20,7 @@ use crate::character::Peer;
 use crate::disks::{Disk, Disks};
 use crate::irqs::Irqs;
 use crate::nics::{self, Nic};
-use crate::plan::{Drive, Plan};
+use crate::plan::{Backing, Drive, Medium, Plan};
 use crate::ram::{Piece, Ram};
 use crate::rtc::Rtc;
 use crate::video::Video;
@@ -33,12 +34,14 @@ const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
 /// The byte of CMOS whose bit 0 says that floppy disks are booted without a look at their signature.
 const BOOT_FLAGS: u32 = 0x38;
 /// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
+/// What an empty drive has in it.
+const NOTHING: Medium = Medium { backing: Backing::Zeros(0), read_only: true, snapshot: false };
 const POLLS_MAX: u32 = 10_000;
 
 /// The machine and its world.
 #[derive(Debug)]
 pub(crate) struct Pc {
-    machine: Machine,
+    machine: Machine<dyn SavedCard>,
     /// Everything around it.
     pub(crate) world: World,
     /// The hypervisor's clock.
@@ -371,14 +374,9 @@ fn installed(path: &str) -> Vec<u8> {
 }
 
 fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<DriveConfig> {
-    let medium = match &drive.medium {
-        None => None,
-        Some(medium) => {
-            let disk = Disk::open(medium)?;
-            let (sectors, read_only) = (disk.sectors, disk.read_only);
-            Some((disks.add(disk)?, sectors, read_only))
-        }
-    };
+    let disk = Disk::open(drive.medium.as_ref().unwrap_or(&NOTHING))?;
+    let (sectors, read_only) = (disk.sectors, disk.read_only);
+    let id = disks.add(disk)?;
     // QEMU's own names of drives that nobody named.
     let serial = if drive.serial.is_empty() { format!("QM{:05}", number + 1) } else { drive.serial.clone() };
     let default = if drive.cd { "QEMU DVD-ROM" } else { "QEMU HARDDISK" };
@@ -387,11 +385,11 @@ fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<Drive
     let firmware = heapless::String::try_from(firmware).ok().context("a revision has at most 8 letters")?;
     let serial = heapless::String::try_from(serial.as_str()).ok().context("a serial number has at most 20 letters")?;
     let model = heapless::String::try_from(model).ok().context("a model has at most 40 letters")?;
-    Ok(match medium {
-        Some((id, sectors, read_only)) if !drive.cd => {
+    Ok(match &drive.medium {
+        Some(_) if !drive.cd => {
             DriveConfig::Disk(DiskConfig { id, sectors, read_only, discard: true, serial, model, firmware })
         }
-        medium => DriveConfig::Cd(CdConfig { disc: medium.map(|(id, sectors, _)| (id, sectors)), serial, model }),
+        medium => DriveConfig::Cd(CdConfig { id, disc: medium.as_ref().map(|_| sectors), serial, model }),
     })
 }
 

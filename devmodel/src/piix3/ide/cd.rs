@@ -21,7 +21,7 @@ use crate::ata::identify::{self, TransferMode};
 use crate::ata::operation::Operation;
 use crate::ata::packet::{BLOCK, PACKET_LEN, Reply, Sense, State, Step, UNRECOVERED_READ};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, Unmapped};
-use crate::machine::CdConfig;
+use crate::machine::{CdConfig, DiscChange, TrayLocked};
 use crate::state::{Adopt, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -123,7 +123,7 @@ impl CdDrive {
 
     /// A drive after power on. `alone` says that no other drive is on the channel.
     pub(super) fn new(config: CdConfig, unit: u8, alone: bool) -> Self {
-        let state = State::new(config.disc.map(|(_, sectors)| blocks(sectors)));
+        let state = State::new(config.disc);
         Self {
             config,
             unit,
@@ -140,8 +140,13 @@ impl CdDrive {
     }
 
     /// What the host calls the disc.
-    pub(super) fn id(&self) -> Option<DiskId> {
-        self.config.disc.map(|(id, _)| id)
+    pub(super) const fn id(&self) -> DiskId {
+        self.config.id
+    }
+
+    /// An operator changes the disc. A read that is under way ends as the host ends it.
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Result<(), TrayLocked> {
+        self.state.change_disc(change)
     }
 
     /// Puts everything to its state at power on, but an operation of the host goes on.
@@ -277,7 +282,8 @@ impl CdDrive {
 
     /// Reads as much as fits the transfer buffer.
     fn read_chunk<H: DiskHost>(&mut self, transfer: Transfer, wiring: &mut Wiring<'_, H>) {
-        let (Some(id), Some(Extent { lba, blocks })) = (self.id(), transfer.disc) else {
+        let id = self.id();
+        let Some(Extent { lba, blocks }) = transfer.disc else {
             return self.fail(UNRECOVERED_READ, wiring.registers);
         };
         let room = u32::try_from(wiring.host.disk_buffer_len(id) / BLOCK_LEN).unwrap_or(u32::MAX);
@@ -381,7 +387,7 @@ impl CdDrive {
     /// Reads what [`Self::data`] told of into `data`.
     pub(super) fn read_data<H: DiskHost>(&self, host: &mut H, offset: usize, data: &mut [u8]) {
         match (self.phase, self.id()) {
-            (Phase::Transfer(Transfer { disc: Some(_), .. }), Some(id)) => host.disk_buffer_read(id, offset, data),
+            (Phase::Transfer(Transfer { disc: Some(_), .. }), id) => host.disk_buffer_read(id, offset, data),
             _ => {
                 data.fill(0);
                 for (to, from) in data.iter_mut().zip(self.bytes.iter().skip(offset)) {
@@ -407,9 +413,7 @@ impl CdDrive {
         len: usize,
     ) -> Result<(), Unmapped> {
         match (self.phase, self.id()) {
-            (Phase::Transfer(Transfer { disc: Some(_), .. }), Some(id)) => {
-                host.disk_buffer_to_guest(id, offset, addr, len)
-            }
+            (Phase::Transfer(Transfer { disc: Some(_), .. }), id) => host.disk_buffer_to_guest(id, offset, addr, len),
             _ => {
                 let end = offset.saturating_add(len).min(self.bytes.len());
                 host.write(addr, self.bytes.get(offset..end).unwrap_or_default())
@@ -512,9 +516,4 @@ impl Transfer {
     const fn of_reply(len: usize, transport: Transport, limit: usize) -> Self {
         Self { transport, limit, disc: None, chunk: len, position: 0, block_end: 0, waits: false, is_packet: true }
     }
-}
-
-/// Blocks of a disc of so many sectors of 512 bytes, four to a block: whole ones, and no more than can be addressed.
-fn blocks(sectors: u64) -> u32 {
-    u32::try_from(sectors / 4).unwrap_or(u32::MAX)
 }

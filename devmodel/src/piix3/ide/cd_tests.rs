@@ -23,7 +23,8 @@ impl Bench {
         let mut host = FakeHost::new(1 << 20);
         host.add_disk(DISC, BLOCKS * 4);
         let cd = CdConfig {
-            disc: Some((DISC, BLOCKS * 4)),
+            id: DISC,
+            disc: Some(BLOCKS * 4),
             serial: String::try_from("QM00003").unwrap(),
             model: String::try_from("TEST CD").unwrap(),
         };

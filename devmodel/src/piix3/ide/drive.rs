@@ -5,7 +5,7 @@ use super::disk::{AtaDisk, Wiring};
 use super::registers::Registers;
 use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Unmapped};
-use crate::machine::DriveConfig;
+use crate::machine::{DiscChange, DriveConfig, TrayLocked};
 use crate::state::{Adopt, StateError};
 use alloc::boxed::Box;
 use alloc::vec;
@@ -49,10 +49,15 @@ impl Drive {
     }
 
     /// What the host calls the disk, or the disc that is in it.
-    pub(super) fn id(&self) -> Option<DiskId> {
+    pub(super) const fn id(&self) -> DiskId {
+        either!(self, drive => drive.id())
+    }
+
+    /// See [`Card::change_disc`](crate::card::Card::change_disc).
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayLocked>> {
         match self {
-            Self::Disk(disk) => Some(disk.id()),
-            Self::Cd(cd) => cd.id(),
+            Self::Disk(_) => None,
+            Self::Cd(cd) => Some(cd.change_disc(change)),
         }
     }
 
@@ -116,7 +121,7 @@ impl Drive {
 
     /// What of the transfer buffer belongs to the drive's state.
     pub(super) fn buffer<H: DiskHost>(&self, host: &mut H) -> Vec<u8> {
-        let Some(id) = self.id() else { return Vec::new() };
+        let id = self.id();
         let mut data = vec![0; either!(self, drive => drive.buffered()).min(host.disk_buffer_len(id))];
         host.disk_buffer_read(id, 0, &mut data);
         data
@@ -124,8 +129,8 @@ impl Drive {
 
     /// Puts that back.
     pub(super) fn set_buffer<H: DiskHost>(&self, host: &mut H, data: &[u8]) {
-        if let Some(id) = self.id() {
-            host.disk_buffer_write(id, 0, data);
+        if !data.is_empty() {
+            host.disk_buffer_write(self.id(), 0, data);
         }
     }
 

@@ -30,7 +30,7 @@ mod tests;
 use crate::access::Width;
 use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Level, Unmapped, Unplug};
-use crate::machine::DriveConfig;
+use crate::machine::{DiscChange, DriveConfig, TrayLocked};
 use crate::pci::config::{ConfigSpace, Identity, Region};
 use bus_master::{BusMaster, Effect};
 use disk::Wiring;
@@ -103,6 +103,12 @@ impl Piix3Ide {
         let mut ide = Self { config, channels: [Channel::new([a, b]), Channel::new([c, d])] };
         ide.reset();
         ide
+    }
+
+    /// See [`Card::change_disc`](crate::card::Card::change_disc).
+    pub fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+        let units = self.channels.iter_mut().flat_map(|channel| &mut channel.units);
+        units.filter_map(|unit| unit.drive.as_mut()).find(|drive| drive.id() == disk)?.change_disc(change)
     }
 
     /// Whether an operation of a disk is under way.
@@ -249,7 +255,7 @@ impl Piix3Ide {
         for channel in &mut self.channels {
             let Channel { units, bus_master, .. } = channel;
             for Unit { registers, drive } in units {
-                if let Some(drive) = drive.as_mut().filter(|drive| drive.id() == Some(disk)) {
+                if let Some(drive) = drive.as_mut().filter(|drive| drive.id() == disk) {
                     drive.complete(result, &mut Wiring { registers, bus_master, masters_bus, host });
                 }
             }

@@ -161,7 +161,7 @@ impl<P: Platform> Net<P> {
     pub async fn run(self) {
         let interface = &*self.interface;
         let Interface { platform, store, path, options, session, .. } = interface;
-        supervise(&**platform, store, path, interface, session, options.patience).await;
+        supervise(&**platform, store, path, interface, session, Some(options.patience)).await;
     }
 
     /// Where the interface stands.
