@@ -2,7 +2,6 @@
 //!
 //! The transfer buffer that a device model fills and empties is the very memory that the backend reads and writes.
 
-use crate::config::AHCI_CONTROLLERS;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use devmodel::host::{DiskError, DiskId, DiskOp};
@@ -10,6 +9,7 @@ use devmodel::{ahci, machine};
 use log::warn;
 use minios::front::XenDomain as Domain;
 use minios::front::block::{Block, Operation, Request, SubmitError};
+use stubdom::config::AHCI_CONTROLLERS;
 
 /// Disks and discs that a machine can have.
 const DISKS: usize = machine::DRIVES + AHCI_CONTROLLERS * ahci::PORTS;

@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 use devmodel::ahci::{self, Ahci};
@@ -154,7 +155,7 @@ pub(super) async fn start(
     let Drives { ide, ahci } = drives(&plan, &blocks)?;
     let mut machine_config = machine_config(&plan, ide, ram_bytes, uuid(&vm));
     machine_config.linux = plan.kernel.as_ref().map(linux).transpose()?;
-    let mut machine = Box::new(Machine::new(machine_config)?);
+    let mut machine: Box<Machine> = Box::new(Machine::new(machine_config)?);
     if let Some(devices) = &plan.usb {
         machine.add_card(Some(UHCI), Box::new(Uhci::new(devices.clone())))?;
     }
