@@ -212,6 +212,11 @@ impl Link {
         Ok(state.map_or(XenbusState::Unknown, |text| XenbusState::decode(&text)))
     }
 
+    /// Whether the toolstack has removed the device's directory.
+    async fn is_removed(&self) -> Result<bool, LinkError> {
+        Ok(self.own_value("state").await?.is_none())
+    }
+
     /// Waits until the backend's state was written, and reads it.
     pub async fn backend_changed(&mut self) -> Result<XenbusState, LinkError> {
         let changed = self.watch.next().await;
@@ -265,6 +270,12 @@ pub trait Driver {
 
     /// What we become once our keys are written. Linux' netback connects to frontends that are Connected, and to no others.
     const ANNOUNCED: XenbusState = XenbusState::Initialised;
+
+    /// The toolstack says what the backend is, which need not have started yet.
+    fn found(&self, link: &Link) -> impl Future<Output = Result<(), LinkError>> {
+        let _ = link;
+        async { Ok(()) }
+    }
 
     /// The backend can do what its directory says: prepares a connection, and says what the backend has to know.
     fn prepare(&self, link: &Link) -> impl Future<Output = Result<Vec<(String, String)>, LinkError>>;
@@ -469,7 +480,7 @@ pub async fn supervise<P: Platform, D: Driver>(
         if !is_removed {
             return;
         }
-        match ended_or(session, given_anew(store, path)).await {
+        match ended_or(session, given_anew(platform, store, path)).await {
             Ok(Ok(())) => session.set(Status::Connecting),
             Ok(Err(error)) => {
                 return session
@@ -481,25 +492,42 @@ pub async fn supervise<P: Platform, D: Driver>(
 }
 
 /// Waits until the toolstack takes away what is at `path`, and gives us something else.
-pub(crate) async fn replaced(store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
+pub(crate) async fn replaced(platform: &impl Platform, store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
     let state = format!("{path}/state");
     let mut watch = store.watch(&state).await?;
     while store.read_optional(&state).await?.is_some() {
         watch.next().await?;
     }
-    given_anew(store, path).await
+    given_anew(platform, store, path).await
 }
 
-/// Waits until the toolstack gives us a device at `path`.
-async fn given_anew(store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
+/// How long libxl may take to see a backend that waits for us.
+const SEEING: Duration = Duration::from_secs(1);
+
+/// Waits until the toolstack gives us a device at `path`, and is through with it: libxl gives a device up when it does not see
+/// its backend in InitWait, which we would end. After that it runs a script, whose result is in the backend's directory.
+async fn given_anew(platform: &impl Platform, store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
     let state = format!("{path}/state");
     let mut watch = store.watch(&state).await?;
     loop {
         let text = store.read_optional(&state).await?;
         if text.is_some_and(|text| XenbusState::decode(&text) == XenbusState::Initialising) {
-            return Ok(());
+            break;
         }
         watch.next().await?;
+    }
+    let Some(backend) = store.read_optional(&format!("{path}/backend")).await? else { return Ok(()) };
+    let script = format!("{backend}/hotplug-status");
+    let mut watch = store.watch(&script).await?;
+    let ended = async {
+        while store.read_optional(&script).await?.is_none() {
+            watch.next().await?;
+        }
+        Ok(())
+    };
+    match first_of(ended, platform.sleep(SEEING)).await {
+        Either::First(result) => result,
+        Either::Second(()) => Ok(()),
     }
 }
 
@@ -520,11 +548,13 @@ async fn live_once<P: Platform, D: Driver>(
         }
         opened => link.insert(opened?),
     };
+    driver.found(link).await?;
     let offered = [XenbusState::InitWait, XenbusState::Initialised, XenbusState::Connected];
     let step = Step { platform, session, patience, wanted: XenbusState::InitWait };
     let first = Step { patience: D::GRACE.or(patience), ..step };
     match first.wait(link, |state| offered.contains(&state), |_| false).await {
         Ok(Reached::Ended) => return Ok(Outcome::Closed),
+        Ok(Reached::Removed) => return Ok(Outcome::Removed),
         Ok(Reached::Wanted) => {}
         Err(LinkError { problem: Problem::Deadline { last: XenbusState::Initialising, .. }, .. })
             if D::GRACE.is_some() => {}
@@ -537,6 +567,7 @@ async fn live_once<P: Platform, D: Driver>(
     match step.wait(link, |state| state == XenbusState::Connected, gone).await? {
         Reached::Wanted => {}
         Reached::Ended => return Ok(Outcome::Closed),
+        Reached::Removed => return Ok(Outcome::Removed),
     }
     driver.connected(link).await?;
     link.set_state(XenbusState::Connected).await?;
@@ -570,7 +601,10 @@ struct Step<'a, P> {
 
 enum Reached {
     Wanted,
+    /// Our side ended the connection.
     Ended,
+    /// The toolstack took the device away.
+    Removed,
 }
 
 impl<P: Platform> Step<'_, P> {
@@ -585,12 +619,15 @@ impl<P: Platform> Step<'_, P> {
         let device = link.path().to_owned();
         let waited = async {
             while !good(last) {
+                if last == XenbusState::Unknown && link.is_removed().await? {
+                    return Ok(Reached::Removed);
+                }
                 if bad(last) {
                     return Err(link.error(Problem::Refused(last)));
                 }
                 last = link.backend_changed().await?;
             }
-            Ok(())
+            Ok(Reached::Wanted)
         };
         let patient = async {
             match self.patience {
@@ -599,7 +636,7 @@ impl<P: Platform> Step<'_, P> {
             }
         };
         match ended_or(self.session, first_of(waited, patient)).await {
-            Ok(Either::First(result)) => result.map(|()| Reached::Wanted),
+            Ok(Either::First(result)) => result,
             Ok(Either::Second(())) => {
                 Err(LinkError { device, problem: Problem::Deadline { wanted: self.wanted, last } })
             }

@@ -45,7 +45,8 @@ pub trait Guest {
     fn plug_cpu(&mut self, index: u32) -> bool;
     /// Wakes it from sleep state S3. `false`: it does not sleep.
     fn wake_up(&mut self) -> bool;
-    /// The discs that the toolstack has put behind CD drives, by the numbers of their virtual block devices.
+    /// The discs that the toolstack has put behind CD drives, by the numbers of their virtual block devices; also those that
+    /// are none.
     fn discs(&self) -> Vec<u32>;
     /// Takes the disc out of the drive.
     fn eject(&mut self, disc: u32, force: bool) -> Result<(), DiscError>;

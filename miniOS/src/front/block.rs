@@ -30,7 +30,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::time::Duration;
 
@@ -41,7 +41,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{GrantedMemory, Platform, Shortage};
 use crate::ring::{FrontRing, InFlight, RingFault, widen};
 use crate::shared_mem::{Notify, SharedMem};
-use crate::xenbus::{Driver, Link, LinkError, Problem, Session, replaced, supervise};
+use crate::xenbus::{Driver, Link, LinkError, Problem, Session, Status, replaced, supervise};
 use crate::xenstore::Xenstore;
 
 /// Bytes in a sector of the interface.
@@ -217,6 +217,8 @@ struct Disk<P: Platform> {
     path: String,
     options: Options,
     session: Session,
+    /// The toolstack has said that nothing is behind it.
+    is_empty: Cell<bool>,
     state: RefCell<State<P>>,
 }
 
@@ -236,6 +238,7 @@ impl<P: Platform> Block<P> {
             path: path.to_string(),
             options,
             session: Session::default(),
+            is_empty: Cell::new(false),
             state: RefCell::new(state),
         };
         Ok(Self { disk: Rc::new(disk) })
@@ -250,10 +253,16 @@ impl<P: Platform> Block<P> {
     /// The same for a disk that has nothing behind it, such as an empty drive: once the toolstack has replaced it.
     pub async fn run_once_replaced(self) {
         let disk = &*self.disk;
-        match replaced(&disk.store, &disk.path).await {
+        match replaced(&*disk.platform, &disk.store, &disk.path).await {
             Ok(()) => supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, None).await,
             Err(error) => log::warn!("{}: {error}", disk.path),
         }
+    }
+
+    /// Whether the toolstack has said that nothing is behind the disk, so that its backend need not ever connect.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.disk.is_empty.get() && self.session().status() == Status::Connecting
     }
 
     /// Where the disk stands.
@@ -341,6 +350,13 @@ impl<P: Platform> Block<P> {
 }
 
 impl<P: Platform> Driver for Disk<P> {
+    /// What the backend is to serve is in `params`, behind the name of a format for some backends.
+    async fn found(&self, link: &Link) -> Result<(), LinkError> {
+        let params = link.backend_value::<String>("params").await?;
+        self.is_empty.set(params.is_some_and(|params| params.rsplit(':').next() == Some("")));
+        Ok(())
+    }
+
     async fn prepare(&self, link: &Link) -> Result<Vec<(String, String)>, LinkError> {
         let segments = read_segments(link);
         let order = link.backend_value::<u32>("max-ring-page-order");
@@ -825,7 +841,6 @@ mod tests {
     use crate::front::fake::{Bench, FakePlatform};
     use crate::ring::widen;
     use crate::shared_mem::fake::FakeMemory;
-    use crate::xenbus::Status;
     use std::vec;
     use std::vec::Vec;
 
@@ -1330,6 +1345,13 @@ mod tests {
         bench.back("online", "0");
         bench.back("state", "6");
         bench.remove();
+        assert!(!block.is_empty());
+        bench.give("/local/domain/0/backend/qdisk/8/768");
+        assert!(!block.is_empty());
+        bench.remove();
+        bench.daemon.set("/local/domain/0/backend/qdisk/9/768/params", "aio:");
+        bench.give("/local/domain/0/backend/qdisk/9/768");
+        assert!(block.is_empty());
         let session = block.session().clone();
         let mut closing = std::boxed::Box::pin(session.close());
         let mut context = core::task::Context::from_waker(core::task::Waker::noop());

@@ -144,7 +144,7 @@ impl Bench {
         for (key, value) in [("backend", back), ("backend-id", "0"), ("state", "1")] {
             self.daemon.set(&format!("{}/{key}", self.front), value);
         }
-        for (key, value) in [("online", "1"), ("state", "1")] {
+        for (key, value) in [("online", "1"), ("hotplug-status", "connected"), ("state", "1")] {
             self.daemon.set(&format!("{back}/{key}"), value);
         }
         self.settle();

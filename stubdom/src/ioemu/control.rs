@@ -7,6 +7,7 @@ use devmodel::host::DiskId;
 use devmodel::machine::{DiscChange, Machine, TrayLocked};
 use minios::DomId;
 use minios::front::XenDomain;
+use minios::front::block::Block;
 use minios::vchan::{Change, RECEIVE_SIZE, Vchan};
 use minios::xenstore::Xenstore;
 use stubdom::qmp::{DiscError, Guest, Qmp};
@@ -75,8 +76,10 @@ impl Guest for Served<'_> {
     }
 
     fn discs(&self) -> Vec<u32> {
-        let discs = self.world.discs.iter();
-        discs.filter(|(_, id)| self.disc(*id).is_some()).map(|(number, _)| *number).collect()
+        // That nothing is in a drive any more is something behind it, too: libxl waits for either.
+        let is_there = |disk: &Block<_>| disk.session().is_connected() || disk.is_empty();
+        let discs = self.world.discs.iter().filter(|(_, id)| self.world.disks.get(*id).is_some_and(is_there));
+        discs.map(|(number, _)| *number).collect()
     }
 
     fn eject(&mut self, disc: u32, force: bool) -> Result<(), DiscError> {
