@@ -217,6 +217,13 @@ impl Link {
         Ok(self.own_value("state").await?.is_none())
     }
 
+    /// Whether the backend is to go away for good. Without its directory there is nothing to come back.
+    async fn is_offline(&self) -> Result<bool, LinkError> {
+        let online = self.store.read_optional(&format!("{}/online", self.backend)).await;
+        let online = online.map_err(|error| self.error(Problem::Store(error)))?;
+        Ok(online.is_none_or(|online| online.trim() == "0"))
+    }
+
     /// Waits until the backend's state was written, and reads it.
     pub async fn backend_changed(&mut self) -> Result<XenbusState, LinkError> {
         let changed = self.watch.next().await;
@@ -491,16 +498,6 @@ pub async fn supervise<P: Platform, D: Driver>(
     }
 }
 
-/// Waits until the toolstack takes away what is at `path`, and gives us something else.
-pub(crate) async fn replaced(platform: &impl Platform, store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
-    let state = format!("{path}/state");
-    let mut watch = store.watch(&state).await?;
-    while store.read_optional(&state).await?.is_some() {
-        watch.next().await?;
-    }
-    given_anew(platform, store, path).await
-}
-
 /// How long libxl may take to see a backend that waits for us.
 const SEEING: Duration = Duration::from_secs(1);
 
@@ -584,10 +581,8 @@ async fn live_once<P: Platform, D: Driver>(
             },
         }
     }
-    let online = store.read_optional(&format!("{}/online", link.backend())).await;
-    let online = online.map_err(|error| link.error(Problem::Store(error)))?;
-    // A backend that is merely restarted stays online; without its directory there is nothing to come back.
-    Ok(if online.is_some_and(|online| online.trim() != "0") { Outcome::Lost } else { Outcome::Removed })
+    // A backend that is merely restarted stays online.
+    Ok(if link.is_offline().await? { Outcome::Removed } else { Outcome::Lost })
 }
 
 /// One wait of the handshake.
@@ -619,7 +614,8 @@ impl<P: Platform> Step<'_, P> {
         let device = link.path().to_owned();
         let waited = async {
             while !good(last) {
-                if last == XenbusState::Unknown && link.is_removed().await? {
+                let ends = matches!(last, XenbusState::Closing | XenbusState::Closed) && link.is_offline().await?;
+                if ends || last == XenbusState::Unknown && link.is_removed().await? {
                     return Ok(Reached::Removed);
                 }
                 if bad(last) {

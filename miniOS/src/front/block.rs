@@ -41,7 +41,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{GrantedMemory, Platform, Shortage};
 use crate::ring::{FrontRing, InFlight, RingFault, widen};
 use crate::shared_mem::{Notify, SharedMem};
-use crate::xenbus::{Driver, Link, LinkError, Problem, Session, Status, replaced, supervise};
+use crate::xenbus::{Driver, Link, LinkError, Problem, Session, Status, supervise};
 use crate::xenstore::Xenstore;
 
 /// Bytes in a sector of the interface.
@@ -61,13 +61,13 @@ pub struct Options {
     pub buffer_len: usize,
     /// Transfers that may be under way together.
     pub transfers: usize,
-    /// How long the backend may take for each step of the first connection.
-    pub patience: Duration,
+    /// How long the backend may take for each step of the first connection; `None` is as long as it wants.
+    pub patience: Option<Duration>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { buffer_len: 256 << 10, transfers: 8, patience: super::PATIENCE }
+        Self { buffer_len: 256 << 10, transfers: 8, patience: Some(super::PATIENCE) }
     }
 }
 
@@ -247,16 +247,7 @@ impl<P: Platform> Block<P> {
     /// Connects the disk and keeps it connected. A task that ends when the disk does.
     pub async fn run(self) {
         let disk = &*self.disk;
-        supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, Some(disk.options.patience)).await;
-    }
-
-    /// The same for a disk that has nothing behind it, such as an empty drive: once the toolstack has replaced it.
-    pub async fn run_once_replaced(self) {
-        let disk = &*self.disk;
-        match replaced(&*disk.platform, &disk.store, &disk.path).await {
-            Ok(()) => supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, None).await,
-            Err(error) => log::warn!("{}: {error}", disk.path),
-        }
+        supervise(&*disk.platform, &disk.store, &disk.path, disk, &disk.session, disk.options.patience).await;
     }
 
     /// Whether the toolstack has said that nothing is behind the disk, so that its backend need not ever connect.

@@ -319,12 +319,12 @@ async fn connect(
     let mut blocks = Vec::new();
     for drive in &plan.drives {
         let path = format!("device/vbd/{}", drive.vbd);
-        let options = block::Options { buffer_len: buffer_len(disks), transfers: 1, patience: PATIENCE };
+        // Nobody waits for what is to be in an empty drive.
+        let patience = (!drive.empty).then_some(PATIENCE);
+        let options = block::Options { buffer_len: buffer_len(disks), transfers: 1, patience };
         let front = Block::new(platform.clone(), store, &path, options)?;
-        if drive.empty {
-            spawner.spawn(front.clone().run_once_replaced());
-        } else {
-            spawner.spawn(front.clone().run());
+        spawner.spawn(front.clone().run());
+        if !drive.empty {
             sessions.push((path, front.session().clone()));
         }
         blocks.push(front);

@@ -88,7 +88,9 @@ fn emulated(context: &Context) -> Result<Outcome> {
     // Not a whole number of the transfer buffer's lengths.
     let sum = context.agent.check(&format!("head -c 5244928 /dev/urandom >{disc}; sha256sum <{disc}"))?;
     config.disks.push(format!("format=raw,vdev=hdc,access=ro,devtype=cdrom,target={disc}"));
-    config.disks.push("vdev=hdd,access=ro,devtype=cdrom,format=empty".to_owned());
+    // libxl fills an empty drive with this backend alone, and in 4.17 not at all.
+    let backend = if context.xen == "4.17" { "" } else { ",backendtype=phy" };
+    config.disks.push(format!("vdev=hdd,access=ro,devtype=cdrom,format=empty{backend}"));
     let guest = context.start(&config)?;
     guest.serial().wait_for("stubdom guest ready", UP)?;
     guest.serial().wait_for("root@guest", LIMIT)?;
@@ -109,7 +111,7 @@ fn emulated(context: &Context) -> Result<Outcome> {
     power_off(&guest)
 }
 
-/// Another disc in the drive that had one, none at all there, and one in the drive that was empty.
+/// Another disc in the drive that had one, then none; and in and out of the drive that was empty.
 fn exchange_discs(context: &Context, guest: &Guest) -> Result<()> {
     if context.xen == "4.17" {
         // Its libxl refuses by itself, before it asks a device model.
@@ -129,8 +131,12 @@ fn exchange_discs(context: &Context, guest: &Guest) -> Result<()> {
     ask("sr0", sum)?;
     context.agent.check("xl cd-eject debian hdc")?;
     ask("sr0", "No medium found")?;
-    context.agent.check(&format!("xl cd-insert debian hdd {other}"))?;
-    ask("sr1", sum)?;
+    for _ in 0..2 {
+        context.agent.check(&format!("xl cd-insert debian hdd {other}"))?;
+        ask("sr1", sum)?;
+        context.agent.check("xl cd-eject debian hdd")?;
+        ask("sr1", "No medium found")?;
+    }
     Ok(())
 }
 

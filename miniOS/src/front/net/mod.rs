@@ -11,7 +11,7 @@
 //! The backend wakes us for frames that came, and for room only while the user waits for it.
 //!
 //! Source: Xen's public/io/netif.h as of 4.20, and drivers/net/xen-netback of Linux for what backends do.
-//! Not modelled: several queues, XDP headroom, multicast control, large frames on the way to us (not announced).
+//! Not modelled: several queues (a ring has one page, netif.h knows of no larger ones), XDP headroom, multicast control, large frames on the way to us (not announced).
 //! Invariant: whatever the backend writes, a frame is read from our pages only, and an index or id that cannot be ends the
 //! connection.
 
@@ -22,13 +22,14 @@ mod transmit;
 
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::time::Duration;
 
 use xen_abi::io::netif;
-use xen_abi::{PAGE_SIZE, Port};
+use xen_abi::{DomId, PAGE_SIZE, Port};
 
 use super::{GrantedMemory, Platform, Shortage};
 use crate::ring::RingFault;
@@ -125,9 +126,48 @@ impl<P: Platform> Pools<P> {
 struct Connection<P: Platform> {
     transmitter: Transmitter<P>,
     receiver: Receiver<P>,
-    channel: P::Channel,
+    channels: Channels<P>,
     /// Whether the backend is connected to it.
     up: bool,
+}
+
+/// Ways to wake each other: one for each direction, where the backend has `feature-split-event-channels`, so that it looks at
+/// the ring that has something for it alone.
+enum Channels<P: Platform> {
+    Shared(P::Channel),
+    Split { transmit: P::Channel, receive: P::Channel },
+}
+
+impl<P: Platform> Channels<P> {
+    fn open(platform: &P, backend: DomId, are_split: bool) -> Result<Self, Shortage> {
+        let first = platform.open_channel(backend)?;
+        Ok(match are_split {
+            true => Self::Split { transmit: first, receive: platform.open_channel(backend)? },
+            false => Self::Shared(first),
+        })
+    }
+
+    const fn transmit(&self) -> &P::Channel {
+        match self {
+            Self::Shared(channel) | Self::Split { transmit: channel, .. } => channel,
+        }
+    }
+
+    const fn receive(&self) -> &P::Channel {
+        match self {
+            Self::Shared(channel) | Self::Split { receive: channel, .. } => channel,
+        }
+    }
+
+    /// What the backend has to know of them.
+    fn keys(&self) -> Vec<(&'static str, Port)> {
+        match self {
+            Self::Shared(channel) => vec![("event-channel", channel.port())],
+            Self::Split { transmit, receive } => {
+                vec![("event-channel-tx", transmit.port()), ("event-channel-rx", receive.port())]
+            }
+        }
+    }
 }
 
 impl<P: Platform> Net<P> {
@@ -188,10 +228,13 @@ impl<P: Platform> Net<P> {
         self.interface.state.borrow().connection.as_ref().is_some_and(|connection| connection.up)
     }
 
-    /// The port that fires when [`poll`](Self::poll) should be called. Another one after each connection.
+    /// The ports that fire when [`poll`](Self::poll) should be called, of frames that are sent and of those that came.
+    /// Others after each connection.
     #[must_use]
-    pub fn port(&self) -> Option<Port> {
-        self.interface.state.borrow().connection.as_ref().map(|connection| connection.channel.port())
+    pub fn ports(&self) -> Option<(Port, Port)> {
+        let state = self.interface.state.borrow();
+        let channels = &state.connection.as_ref()?.channels;
+        Some((channels.transmit().port(), channels.receive().port()))
     }
 
     /// Looks what the backend did. `true`: there are frames, or room that was waited for, or the link went up or down.
@@ -266,7 +309,7 @@ impl<P: Platform> Net<P> {
         let features = state.features;
         state.with(|connection| {
             if connection.transmitter.send(offload, &features) {
-                connection.channel.notify();
+                connection.channels.transmit().notify();
             }
             Ok(())
         });
@@ -313,7 +356,7 @@ impl<P: Platform> Net<P> {
     pub fn received_done(&self) {
         self.interface.state.borrow_mut().with(|connection| {
             if connection.receiver.done() {
-                connection.channel.notify();
+                connection.channels.receive().notify();
             }
             Ok(())
         });
@@ -363,12 +406,13 @@ impl<P: Platform> Driver for Interface<P> {
             link.backend_flag("feature-ipv6-csum-offload"),
             link.backend_flag("feature-gso-tcpv4"),
             link.backend_flag("feature-gso-tcpv6"),
+            link.backend_flag("feature-split-event-channels"),
         ];
-        let mut values = [false; 5];
+        let mut values = [false; 6];
         for (value, flag) in values.iter_mut().zip(flags) {
             *value = flag.await?;
         }
-        let [long_frames, no_checksum, checksum_v6, segment_v4, segment_v6] = values;
+        let [long_frames, no_checksum, checksum_v6, segment_v4, segment_v6, are_split] = values;
         let short = |shortage| link.error(Problem::Shortage(shortage));
 
         let mut state = self.state.borrow_mut();
@@ -385,13 +429,15 @@ impl<P: Platform> Driver for Interface<P> {
             Ok(page)
         };
         let (transmit_ring, receive_ring) = (ring().map_err(short)?, ring().map_err(short)?);
-        let channel = self.platform.open_channel(backend).map_err(short)?;
+        let channels = Channels::open(&*self.platform, backend, are_split).map_err(short)?;
 
         let mut keys = Vec::new();
         let mut key = |name: &str, value: &dyn fmt::Display| keys.push((name.to_string(), value.to_string()));
         key("tx-ring-ref", &transmit_ring.reference(0));
         key("rx-ring-ref", &receive_ring.reference(0));
-        key("event-channel", &channel.port());
+        for (name, port) in channels.keys() {
+            key(name, &port);
+        }
         key("request-rx-copy", &1);
         key("feature-rx-notify", &1);
         key("feature-ipv6-csum-offload", &1);
@@ -406,7 +452,7 @@ impl<P: Platform> Driver for Interface<P> {
         state.connection = Some(Connection {
             transmitter: Transmitter::new(transmit_ring, pools.transmit, long_frames),
             receiver: Receiver::new(receive_ring, pools.receive),
-            channel,
+            channels,
             up: false,
         });
         Ok(keys)

@@ -275,3 +275,18 @@ fn a_backend_that_comes_back_gets_all_pages_again() {
     let reference = u32::try_from(peer.bench.front_number("rx-ring-ref")).unwrap();
     assert_eq!(peer.bench.platform.granted(reference).unwrap().0.get_u32(0), 4);
 }
+
+/// netif.h: `feature-split-event-channels`.
+#[test]
+fn each_direction_has_a_channel_where_the_backend_can_do_so() {
+    let peer = connect(&[]);
+    let port = peer.bench.front_number("event-channel");
+    assert_eq!(peer.net.ports().map(|(transmit, receive)| [transmit.0, receive.0].map(u64::from)), Some([port, port]));
+    assert_eq!(peer.bench.front("event-channel-tx"), None);
+
+    let peer = connect(&["feature-split-event-channels"]);
+    let ports = ["event-channel-tx", "event-channel-rx"].map(|key| peer.bench.front_number(key));
+    assert_ne!(ports[0], ports[1]);
+    assert_eq!(peer.net.ports().map(|(transmit, receive)| [transmit.0, receive.0].map(u64::from)), Some(ports));
+    assert_eq!(peer.bench.front("event-channel"), None);
+}
