@@ -73,6 +73,11 @@ pub trait Card: Debug {
         false
     }
 
+    /// Whether a keyboard of this card has keys that the guest has not read.
+    fn is_typed_at(&self) -> bool {
+        false
+    }
+
     /// Somebody plugs a device into a port of this USB controller, or takes out what is in it. Says whether that went.
     fn usb_plug(&mut self, _now: Instant, _port: usize, _device: Option<UsbDevice>) -> bool {
         false

@@ -835,6 +835,13 @@ impl<C: Card + ?Sized> Machine<C> {
         self.report_lines(host);
     }
 
+    /// Whether the guest has not yet read all that was typed. Who has more to type had better wait: a keyboard holds few keys.
+    #[must_use]
+    pub fn is_typed_at(&self) -> bool {
+        let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
+        self.i8042.is_typed_at() || cards.any(|card| card.is_typed_at())
+    }
+
     /// Plugs a device into a free port of the USB controller, 0 is the first, or takes out what is in one. Says whether that
     /// went.
     pub fn usb_plug<H: Host>(&mut self, host: &mut H, port: usize, device: Option<UsbDevice>) -> bool {

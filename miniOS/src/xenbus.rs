@@ -13,6 +13,7 @@
 //! Not modelled: Reconfiguring and Reconfigured, which only PCI passthrough uses.
 
 use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
@@ -20,6 +21,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::fmt;
 use core::future::poll_fn;
+use core::pin::Pin;
 use core::str::FromStr;
 use core::task::{Poll, Waker};
 use core::time::Duration;
@@ -303,6 +305,66 @@ pub trait Driver {
     fn release(&self);
 }
 
+/// A future behind a pointer.
+type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// A [`Driver`] behind a pointer.
+trait AnyDriver {
+    fn grace(&self) -> Option<Duration>;
+    fn announced(&self) -> XenbusState;
+    fn found<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<(), LinkError>>;
+    fn prepare<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<Vec<(String, String)>, LinkError>>;
+    fn connected<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<(), LinkError>>;
+    fn changed<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<(), LinkError>>;
+    fn disconnected(&self);
+    fn release(&self);
+}
+
+impl<D: Driver> AnyDriver for D {
+    fn grace(&self) -> Option<Duration> {
+        D::GRACE
+    }
+
+    fn announced(&self) -> XenbusState {
+        D::ANNOUNCED
+    }
+
+    fn found<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<(), LinkError>> {
+        Box::pin(Driver::found(self, link))
+    }
+
+    fn prepare<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<Vec<(String, String)>, LinkError>> {
+        Box::pin(Driver::prepare(self, link))
+    }
+
+    fn connected<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<(), LinkError>> {
+        Box::pin(Driver::connected(self, link))
+    }
+
+    fn changed<'a>(&'a self, link: &'a Link) -> Boxed<'a, Result<(), LinkError>> {
+        Box::pin(Driver::changed(self, link))
+    }
+
+    fn disconnected(&self) {
+        Driver::disconnected(self);
+    }
+
+    fn release(&self) {
+        Driver::release(self);
+    }
+}
+
+/// The part of a [`Platform`] that waits, behind a pointer.
+trait Sleep {
+    fn sleep(&self, duration: Duration) -> Boxed<'_, ()>;
+}
+
+impl<P: Platform> Sleep for P {
+    fn sleep(&self, duration: Duration) -> Boxed<'_, ()> {
+        Box::pin(Platform::sleep(self, duration))
+    }
+}
+
 /// Where a device stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
@@ -438,11 +500,23 @@ const LETTING_GO: Duration = Duration::from_secs(5);
 
 /// Keeps one device connected until it is closed or broken. `patience` is how long the backend may take
 /// for each step of the first connection; later, and without it, it may take as long as it wants.
-pub async fn supervise<P: Platform, D: Driver>(
-    platform: &P,
+pub async fn supervise(
+    platform: &impl Platform,
     store: &Xenstore,
     path: &str,
-    driver: &D,
+    driver: &impl Driver,
+    session: &Session,
+    patience: Option<Duration>,
+) {
+    keep_connected(platform, store, path, driver, session, patience).await;
+}
+
+/// What [`supervise`] does. It is there once for all kinds of devices: as code, it is the largest part of them.
+async fn keep_connected(
+    platform: &dyn Sleep,
+    store: &Xenstore,
+    path: &str,
+    driver: &dyn AnyDriver,
     session: &Session,
     mut patience: Option<Duration>,
 ) {
@@ -490,8 +564,9 @@ pub async fn supervise<P: Platform, D: Driver>(
         match ended_or(session, given_anew(platform, store, path)).await {
             Ok(Ok(())) => session.set(Status::Connecting),
             Ok(Err(error)) => {
-                return session
-                    .set(Status::Failed(LinkError { device: path.to_owned(), problem: Problem::Store(error) }));
+                let error = LinkError { device: path.to_owned(), problem: Problem::Store(error) };
+                warn!("{error}");
+                return session.set(Status::Failed(error));
             }
             Err(_) => return session.set(Status::Closed),
         }
@@ -503,7 +578,7 @@ const SEEING: Duration = Duration::from_secs(1);
 
 /// Waits until the toolstack gives us a device at `path`, and is through with it: libxl gives a device up when it does not see
 /// its backend in InitWait, which we would end. After that it runs a script, whose result is in the backend's directory.
-async fn given_anew(platform: &impl Platform, store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
+async fn given_anew(platform: &dyn Sleep, store: &Xenstore, path: &str) -> Result<(), XenstoreError> {
     let state = format!("{path}/state");
     let mut watch = store.watch(&state).await?;
     loop {
@@ -517,10 +592,14 @@ async fn given_anew(platform: &impl Platform, store: &Xenstore, path: &str) -> R
     let script = format!("{backend}/hotplug-status");
     let mut watch = store.watch(&script).await?;
     let ended = async {
-        while store.read_optional(&script).await?.is_none() {
-            watch.next().await?;
+        loop {
+            match store.read_optional(&script).await {
+                Ok(Some(_)) => return Ok(()),
+                // It may not have given us the backend's directory yet.
+                Err(error) if !error.is_forbidden() => return Err(error),
+                Ok(None) | Err(_) => watch.next().await?,
+            };
         }
-        Ok(())
     };
     match first_of(ended, platform.sleep(SEEING)).await {
         Either::First(result) => result,
@@ -529,11 +608,11 @@ async fn given_anew(platform: &impl Platform, store: &Xenstore, path: &str) -> R
 }
 
 /// One connection, from finding the backend to losing it.
-async fn live_once<P: Platform, D: Driver>(
-    platform: &P,
+async fn live_once(
+    platform: &dyn Sleep,
     store: &Xenstore,
     path: &str,
-    driver: &D,
+    driver: &dyn AnyDriver,
     session: &Session,
     patience: Option<Duration>,
     link: &mut Option<Link>,
@@ -548,17 +627,17 @@ async fn live_once<P: Platform, D: Driver>(
     driver.found(link).await?;
     let offered = [XenbusState::InitWait, XenbusState::Initialised, XenbusState::Connected];
     let step = Step { platform, session, patience, wanted: XenbusState::InitWait };
-    let first = Step { patience: D::GRACE.or(patience), ..step };
+    let first = Step { patience: driver.grace().or(patience), ..step };
     match first.wait(link, |state| offered.contains(&state), |_| false).await {
         Ok(Reached::Ended) => return Ok(Outcome::Closed),
         Ok(Reached::Removed) => return Ok(Outcome::Removed),
         Ok(Reached::Wanted) => {}
         Err(LinkError { problem: Problem::Deadline { last: XenbusState::Initialising, .. }, .. })
-            if D::GRACE.is_some() => {}
+            if driver.grace().is_some() => {}
         Err(error) => return Err(error),
     }
     let keys = driver.prepare(link).await?;
-    link.publish(&keys, D::ANNOUNCED).await?;
+    link.publish(&keys, driver.announced()).await?;
     let gone = |state| matches!(state, XenbusState::Unknown | XenbusState::Closing | XenbusState::Closed);
     let step = Step { wanted: XenbusState::Connected, ..step };
     match step.wait(link, |state| state == XenbusState::Connected, gone).await? {
@@ -587,8 +666,8 @@ async fn live_once<P: Platform, D: Driver>(
 
 /// One wait of the handshake.
 #[derive(Clone, Copy)]
-struct Step<'a, P> {
-    platform: &'a P,
+struct Step<'a> {
+    platform: &'a dyn Sleep,
     session: &'a Session,
     patience: Option<Duration>,
     wanted: XenbusState,
@@ -602,7 +681,7 @@ enum Reached {
     Removed,
 }
 
-impl<P: Platform> Step<'_, P> {
+impl Step<'_> {
     /// Waits until the backend is in a state that is `good`, unless it gets into one that is `bad` or takes too long.
     async fn wait(
         &self,

@@ -6,4 +6,6 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
+pub mod keys;
 pub mod qmp;
+pub mod vnc;

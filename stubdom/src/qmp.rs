@@ -17,7 +17,6 @@ use alloc::vec::Vec;
 
 use log::{debug, info};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Bytes of a command, without CR LF.
@@ -274,7 +273,8 @@ fn disc_error(name: &str, error: DiscError) -> String {
 }
 
 fn error(class: Class, problem: &str, id: Option<&RawValue>) -> String {
-    message("error", &format!(r#"{{"class": "{class:?}", "desc": {}}}"#, Value::from(problem)), id)
+    let text = serde_json::to_string(problem).unwrap_or_default();
+    message("error", &format!(r#"{{"class": "{class:?}", "desc": {text}}}"#), id)
 }
 
 /// A message with the id of the command that it answers. libxl finds a message's end by CR LF alone.
@@ -290,6 +290,7 @@ mod tests {
     use super::*;
     use alloc::borrow::ToOwned;
     use alloc::vec;
+    use serde_json::Value;
 
     /// A guest with a CPU of the three that it can have.
     struct Sleeper {

@@ -1,13 +1,14 @@
 //! A VNC viewer without a window: takes pictures, types and points.
 //!
-//! Source: RFC 6143, The Remote Framebuffer Protocol, version 3.8 with security type None and raw encoding; the pseudo-encoding
-//! DesktopSize tells of a screen that changes its size.
+//! Source: RFC 6143, The Remote Framebuffer Protocol, version 3.8 with raw encoding, without a password or with one; the
+//! pseudo-encoding DesktopSize tells of a screen that changes its size.
 
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use des::cipher::{BlockCipherEncrypt as _, KeyInit as _};
 
 /// Nobody has a larger screen; a server that says so is not believed.
 const LARGEST_SIDE: u16 = 8192;
@@ -60,6 +61,22 @@ impl Screen {
     }
 }
 
+/// The answer to a challenge (RFC 6143, 7.2.2): the key is the password, with the bits of each byte the other way round.
+fn response(password: &str, mut challenge: [u8; 16]) -> [u8; 16] {
+    let mut key = [0; 8];
+    for (byte, letter) in key.iter_mut().zip(password.bytes()) {
+        *byte = letter.reverse_bits();
+    }
+    let des = des::Des::new(&key.into());
+    let (halves, _) = challenge.as_chunks_mut::<8>();
+    for half in halves {
+        let mut block = (*half).into();
+        des.encrypt_block(&mut block);
+        *half = block.into();
+    }
+    challenge
+}
+
 /// A connection to a VNC server.
 #[derive(Debug)]
 pub struct Viewer<S> {
@@ -68,16 +85,31 @@ pub struct Viewer<S> {
 }
 
 impl<S: Read + Write> Viewer<S> {
-    /// Agrees with the server on the protocol; other viewers may stay.
-    pub fn open(mut server: S) -> Result<Self> {
+    /// Agrees with a server that wants no password on the protocol; other viewers may stay.
+    pub fn open(server: S) -> Result<Self> {
+        Self::open_with(server, None)
+    }
+
+    /// The same with a server that may want a password.
+    pub fn open_with(mut server: S, password: Option<&str>) -> Result<Self> {
         let version: [u8; 12] = read(&mut server).context("the VNC server says nothing")?;
         ensure!(version.starts_with(b"RFB 003."), "not a VNC server: {version:?}");
         server.write_all(b"RFB 003.008\n")?;
         let [count] = read(&mut server)?;
         let mut types = vec![0; usize::from(count)];
         server.read_exact(&mut types)?;
-        ensure!(types.contains(&1), "the VNC server wants a password");
-        server.write_all(&[1])?;
+        match password {
+            Some(password) => {
+                ensure!(types == [2], "the VNC server wants no password, but lets in by {types:?}");
+                server.write_all(&[2])?;
+                let challenge: [u8; 16] = read(&mut server)?;
+                server.write_all(&response(password, challenge))?;
+            }
+            None => {
+                ensure!(types.contains(&1), "the VNC server wants a password");
+                server.write_all(&[1])?;
+            }
+        }
         ensure!(read(&mut server)? == [0; 4], "the VNC server refuses the connection");
         // ClientInit: shared.
         server.write_all(&[1])?;

@@ -2,13 +2,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use flate2::Compression;
-use flate2::write::GzEncoder;
+
+use sha2::{Digest, Sha256};
 
 use crate::elf::{self, Kind};
 use crate::packages;
@@ -119,14 +118,22 @@ fn verify(file: &Path, kind: Kind) -> Result<()> {
     Ok(())
 }
 
-/// Strips and compresses. Xen's domain builders unpack gzip themselves.
+/// Strips and compresses, if that was not done with this very file. Xen's domain builders unpack gzip themselves.
 fn pack(linked: &Path) -> Result<Vec<u8>> {
     let stripped = linked.with_extension("stripped");
     let output = Command::new("strip").arg("-o").args([&stripped, linked]).output().context("cannot start strip")?;
     ensure!(output.status.success(), "strip failed: {}", String::from_utf8_lossy(&output.stderr));
-    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
-    gzip.write_all(&fs::read(&stripped)?)?;
-    Ok(gzip.finish()?)
+    let content = fs::read(&stripped)?;
+    let key = format!("{:?}", Sha256::digest(&content));
+    let (known, known_key) = (linked.with_extension("gz"), linked.with_extension("gz.key"));
+    if fs::read_to_string(&known_key).is_ok_and(|known| known == key) {
+        return Ok(fs::read(&known)?);
+    }
+    let mut packed = Vec::new();
+    zopfli::compress(zopfli::Options::default(), zopfli::Format::Gzip, content.as_slice(), &mut packed)?;
+    fs::write(&known, &packed)?;
+    fs::write(&known_key, key)?;
+    Ok(packed)
 }
 
 /// Expansion ROMs of network cards, as a tar archive.

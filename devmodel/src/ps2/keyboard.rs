@@ -96,6 +96,11 @@ pub struct Keyboard {
 }
 
 impl Keyboard {
+    /// Whether scan codes wait for the controller.
+    pub(super) fn has_codes(&self) -> bool {
+        !self.codes.is_empty()
+    }
+
     /// The state after its self-test.
     pub(super) const fn new() -> Self {
         Self {

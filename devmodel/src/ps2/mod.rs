@@ -199,6 +199,11 @@ impl I8042 {
         Effect::Nothing
     }
 
+    /// Whether there are scan codes that the guest has not read.
+    pub(crate) fn is_typed_at(&self) -> bool {
+        self.keyboard.has_codes() || self.output.is_some_and(|output| !output.from_mouse)
+    }
+
     /// Moves the next byte into the output buffer, if it is empty. `true`: one was moved, lines may have changed.
     ///
     /// To be called after every access and every input, and after the levels of the lines were reported.

@@ -152,6 +152,14 @@ impl Device {
             }
     }
 
+    /// Whether it, or one behind it, has keys that were not read.
+    pub(super) fn is_typed_at(&self) -> bool {
+        match &self.function {
+            Function::Person(hid) => hid.is_typed_at(),
+            Function::Hub(hub) => hub.is_typed_at(),
+        }
+    }
+
     /// Performs a transaction of endpoint `endpoint`. At most `room` bytes can be given back.
     pub(super) fn transact(&mut self, endpoint: u8, token: Token<'_>, room: usize) -> Answer {
         match (endpoint, token) {

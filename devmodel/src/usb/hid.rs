@@ -133,6 +133,11 @@ pub(super) struct Hid {
 }
 
 impl Hid {
+    /// Whether there are keys that were not read.
+    pub(super) fn is_typed_at(&self) -> bool {
+        !self.keys.is_empty()
+    }
+
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             kind,

@@ -95,6 +95,10 @@ impl Hub {
         self.reachable().any(|device| device.input(event))
     }
 
+    pub(super) fn is_typed_at(&self) -> bool {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).any(|device| device.is_typed_at())
+    }
+
     /// The ports that have changed, one bit each behind that of the hub itself.
     pub(super) fn take_report(&self) -> Option<heapless::Vec<u8, CONTROL_PACKET>> {
         let bit = |(number, port): (u32, &Port)| u16::from(port.change != 0).wrapping_shl(number);

@@ -439,6 +439,10 @@ impl Card for Uhci {
         }
         is_ours
     }
+
+    fn is_typed_at(&self) -> bool {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).any(Device::is_typed_at)
+    }
 }
 
 impl SavedCard for Uhci {

@@ -139,6 +139,12 @@ impl XenstoreError {
         }
     }
 
+    /// Whether there may be such a node, and it is not for us.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.refusal() == Some(Refusal::EACCES)
+    }
+
     /// Whether there is just no such node.
     #[must_use]
     pub fn is_absent(&self) -> bool {

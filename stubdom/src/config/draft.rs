@@ -7,6 +7,7 @@ use super::disk::{Cache, Disk, Media, Slot};
 use super::properties::{Properties, number};
 use super::refusal::{Reason, Refusal};
 use super::table::{self, Effect};
+use super::vnc::Vnc;
 use super::{
     AHCI_CONTROLLERS, Argument, Config, Contract, Device, DirectKernel, FIRST_SERIAL_CONSOLE, Machine, Nic, Serial,
     Vcpus, Video, VideoKind,
@@ -55,7 +56,7 @@ pub(super) struct Draft {
     kernel: DirectKernel,
     incoming: Option<String>,
     spice: Option<Properties>,
-    vnc: Option<String>,
+    vnc: Option<Vnc>,
     refused: Vec<Refusal>,
 }
 
@@ -349,16 +350,12 @@ impl Draft {
         once(&mut self.keymap, argument.value.to_string())
     }
 
+    /// qemu-xen: libxl says `none`, others can say more.
     pub(super) fn vnc(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
-        once(&mut self.vnc, argument.value.to_string())
-    }
-
-    /// qemu-xen: libxl tells its framebuffer backend, not the stub domain.
-    pub(super) fn vnc_only_none(&mut self, argument: &Argument<'_>) -> Result<(), Reason> {
-        if argument.value != "none" {
-            self.refuse(argument, "set vnc=1 and vnclisten in xl.cfg, and leave out device_model_args");
+        if argument.value == "none" {
+            return Ok(());
         }
-        self.vnc(argument)
+        once(&mut self.vnc, Vnc::parse(argument.value)?)
     }
 
     pub(super) fn usb(&mut self, _: &Argument<'_>) -> Result<(), Reason> {

@@ -42,12 +42,14 @@ mod refusal;
 mod table;
 #[cfg(test)]
 mod tests;
+mod vnc;
 
 pub use command_line::CommandLine;
 pub use disk::{Cache, Disk, Media, Slot, Vbd};
 pub use plan::{DriveBus, DrivePlan, KernelPlan, MachinePlan, NicModel, NicPlan, SerialPlan, VideoModel, VideoPlan};
 pub use properties::Properties;
 pub use refusal::{Reason, Refusal, Subject};
+pub use vnc::{Share, Vnc};
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -120,8 +122,8 @@ pub struct Config {
     pub incoming: Option<String>,
     /// Options of a SPICE server (`-spice`).
     pub spice: Option<Properties>,
-    /// Where a VNC server should listen (`-vnc`). The toolstack's framebuffer backend is that server.
-    pub vnc: Option<String>,
+    /// Where our own VNC server should listen (`-vnc`). libxl writes `none`: for it, the framebuffer's backend is the server.
+    pub vnc: Option<Vnc>,
     /// Everything above that the device model cannot do today, in the order of the arguments.
     pub refused: Vec<Refusal>,
 }

@@ -2,6 +2,7 @@
 
 use super::disk::{Cache, Family, Media, Slot, Vbd, Vdev};
 use super::refusal::{Reason, Refusal};
+use super::vnc::Vnc;
 use super::{Config, Contract, DirectKernel, Vcpus, VideoKind, table};
 use alloc::format;
 use alloc::string::String;
@@ -52,6 +53,8 @@ pub struct MachinePlan {
     pub drives: Vec<DrivePlan>,
     /// Number of AHCI controllers, at most [`AHCI_CONTROLLERS`](super::AHCI_CONTROLLERS).
     pub ahci: usize,
+    /// Where our own VNC server listens.
+    pub vnc: Option<Vnc>,
     /// What is started before anything in the boot order.
     pub kernel: Option<KernelPlan>,
 }
@@ -169,6 +172,7 @@ impl Config {
             serials: self.planned_serials()?,
             drives,
             ahci: self.ahci,
+            vnc: self.vnc.clone(),
             kernel: self.planned_kernel()?,
         })
     }

@@ -2,7 +2,8 @@
 //!
 //! The machine draws into the pages that the framebuffer's backend shows, so a pixel is written once. The backend does not
 //! say whether anybody looks (QEMU forgets what it is told while nobody does), so the picture is always kept fresh, and
-//! drawing has to cost nothing while nothing changes:
+//! drawing has to cost nothing while nothing changes. Our own VNC server shows the same pages, and does say so: without a
+//! backend, nothing is drawn while it has no viewers.
 //!
 //! - What the guest does through ports and the legacy window comes to us anyway. The picture is drawn [`INTERVAL_NS`] later.
 //! - What it writes to its linear framebuffer comes to nobody. As long as that goes on, its dirty pages are looked at every
@@ -14,6 +15,7 @@ use devmodel::machine::Machine;
 use devmodel::time::Instant;
 use minios::front::XenDomain;
 use minios::front::framebuffer::Framebuffer;
+use stubdom::vnc::{Change, Changes, Screen};
 
 use super::host::World;
 
@@ -21,7 +23,7 @@ use super::host::World;
 const INTERVAL_NS: u64 = 40_000_000;
 /// A drawing that takes long is followed by a pause of so many times as long: on a busy machine, or with a large picture that
 /// changes all the time, the guest and whoever shows the picture get on with their work.
-const PATIENCE: u64 = 16;
+const PATIENCE: u64 = 24;
 /// Drawings without a change after which the next write is waited for.
 const QUIET_LOOKS: u32 = 10;
 /// Time between two looks at a framebuffer that has been quiet, where Xen cannot tell of a write.
@@ -34,18 +36,49 @@ pub(super) struct Display {
     quiet_looks: u32,
     /// The guest has done something to the screen.
     touched: bool,
+    /// Somebody may look.
+    watched: bool,
+    /// There is a backend, which never says so.
+    has_backend: bool,
 }
 
-/// The shared pages, and whether something was drawn into them.
+/// The shared pages, and what was drawn into them.
 struct Picture {
     front: Framebuffer<XenDomain>,
     changed: bool,
+    /// What our own VNC server has not been told of, if there is one.
+    changes: Option<Changes>,
+}
+
+impl Picture {
+    fn note(&mut self, change: Change) {
+        let (width, height) = self.front.size();
+        if let Some(changes) = &mut self.changes {
+            changes.add(change, (short(width), short(height)));
+        }
+    }
 }
 
 impl Display {
-    /// A display on a connected framebuffer.
-    pub(super) fn new(front: Framebuffer<XenDomain>) -> Self {
-        Self { picture: Picture { front, changed: false }, next: None, quiet_looks: 0, touched: false }
+    /// A display on a framebuffer that a backend shows, or our own VNC server, or both.
+    pub(super) fn new(front: Framebuffer<XenDomain>, has_backend: bool, has_server: bool) -> Self {
+        let changes = has_server.then(Changes::default);
+        Self {
+            picture: Picture { front, changed: false, changes },
+            next: None,
+            quiet_looks: 0,
+            touched: false,
+            watched: has_backend,
+            has_backend,
+        }
+    }
+
+    /// Our own VNC server has viewers, or none any more.
+    pub(super) fn set_watched(&mut self, watched: bool) {
+        let watched = watched || self.has_backend;
+        // What was not drawn meanwhile is drawn now.
+        self.touched |= watched && !self.watched;
+        self.watched = watched;
     }
 
     /// Listens to what the backend has to say.
@@ -62,12 +95,16 @@ impl Display {
     /// Whether the guest has done something that begins a new stretch of drawing.
     pub(super) fn is_touched(&mut self, machine: &mut Machine) -> bool {
         self.touched |= machine.take_display_touched();
-        self.touched && self.next.is_none()
+        self.touched && self.watched && self.next.is_none()
     }
 
     /// Draws, if it is time to.
     pub(super) fn serve(&mut self, machine: &mut Machine, world: &mut World, now: Instant) {
         self.touched |= machine.take_display_touched();
+        if !self.watched {
+            self.next = None;
+            return;
+        }
         if core::mem::take(&mut self.touched) {
             if let Some(video) = &mut world.video {
                 video.unwatch();
@@ -115,7 +152,11 @@ impl Display {
 
 impl Surface for Picture {
     fn resize(&mut self, width: u32, height: u32) -> bool {
-        self.front.resize(width, height)
+        let is_done = self.front.resize(width, height);
+        if is_done {
+            self.note(Change::Size(short(width), short(height)));
+        }
+        is_done
     }
 
     fn write(&mut self, x: u32, y: u32, pixels: &[u32]) {
@@ -125,5 +166,30 @@ impl Surface for Picture {
     fn changed(&mut self, x: u32, y: u32, width: u32, height: u32) {
         self.changed = true;
         self.front.update(x, y, width, height);
+        let part = rfb::Rect::new(short(x), short(y), short(width), short(height));
+        self.note(Change::Part(part));
     }
+}
+
+/// What viewers are shown.
+impl rfb::Picture for Display {
+    fn size(&self) -> (u16, u16) {
+        let (width, height) = self.picture.front.size();
+        (short(width), short(height))
+    }
+
+    fn read(&self, x: u16, y: u16, row: &mut [u32]) {
+        self.picture.front.read(x.into(), y.into(), row);
+    }
+}
+
+impl Screen for Display {
+    fn changes(&mut self) -> &mut Changes {
+        self.picture.changes.get_or_insert_default()
+    }
+}
+
+/// A length in pixels. No screen has more.
+fn short(pixels: u32) -> u16 {
+    u16::try_from(pixels).unwrap_or(u16::MAX)
 }

@@ -52,6 +52,8 @@ pub(super) struct World {
     pub(super) disks: Disks,
     /// Which of them are discs in CD drives, by the numbers of their virtual block devices.
     pub(super) discs: Vec<(u32, DiskId)>,
+    /// The Ethernet address of our own, on the network of the first card. The guest must not use it.
+    pub(super) station: Option<[u8; 6]>,
     /// Its network cards' networks.
     pub(super) nics: Nics,
     /// Its serial ports.

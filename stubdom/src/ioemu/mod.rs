@@ -9,6 +9,7 @@ mod host;
 mod io;
 mod nics;
 mod orphans;
+mod own_screen;
 mod phase;
 mod run;
 mod start;
@@ -93,9 +94,9 @@ async fn begin(
     identity: Identity,
 ) -> Result<(Running, Option<Control>), Failure> {
     let mut phases = Phases::new();
-    CommandLine::parse(boot::command_line())?;
+    let line = CommandLine::parse(boot::command_line())?;
     let platform = Rc::new(XenDomain);
-    let (running, contract) = start::start(store, spawner, &platform, identity, &mut phases).await?;
+    let (running, contract) = start::start(store, spawner, &platform, identity, &line, &mut phases).await?;
     let control = match contract {
         Contract::QemuXen => Some(Control::open(store, &platform, identity).await?),
         Contract::Traditional => {

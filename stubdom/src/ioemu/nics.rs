@@ -15,7 +15,9 @@ pub(super) const NIC_BYTES: usize = 520 << 10;
 /// `0x8100` and what follows: a VLAN tag.
 const VLAN: [u8; 2] = [0x81, 0];
 const IPV6: [u8; 2] = [0x86, 0xdd];
-/// Where an Ethernet frame says what is in it, and where it does when there is a tag.
+/// Where an Ethernet frame says who has sent it.
+const SOURCE_AT: usize = 6;
+/// Where it says what is in it, and where it does when there is a tag.
 const TYPE_AT: [usize; 2] = [12, 16];
 
 /// The networks, numbered as in the machine's configuration.
@@ -106,7 +108,15 @@ impl NicHost for World {
     }
 
     fn nic_send(&mut self, nic: NicId, offload: Offload) {
+        let is_first = nic == NicId(0);
         let Some(nic) = self.nics.get(nic) else { return };
+        let mut source = [0; 6];
+        nic.read(SOURCE_AT, &mut source);
+        if is_first && self.station == Some(source) {
+            // The guest says that it is us.
+            let _ = nic.begin();
+            return;
+        }
         let segment = offload.segment.map(|size| net::Segment { size, is_v6: is_v6(nic) });
         nic.send(net::Offload { blank_checksum: offload.blank_checksum, segment });
     }

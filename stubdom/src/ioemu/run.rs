@@ -12,6 +12,8 @@ use minios::front::keyboard;
 use minios::ioreq::Source;
 use minios::ioreq::{Ioreq, Kind};
 
+use stubdom::vnc::Hands;
+
 use super::control::Control;
 use super::host::World;
 use super::io;
@@ -83,18 +85,42 @@ fn serve_others(
     serve_peers(running, control);
     serials(running);
     disks(running);
-    let Running { machine, world, display, .. } = running;
+    let Running { machine, world, display, vnc, .. } = running;
     let now = world.now();
     if machine.next_deadline().is_some_and(|at| at <= now) {
         machine.poll(world);
     }
     let mut deadline = machine.next_deadline();
     if let Some(display) = display {
+        if let Some(vnc) = vnc {
+            display.set_watched(vnc.is_watched());
+        }
         display.serve(machine, world, now);
+        if let Some(vnc) = vnc {
+            let now = clock::Instant(now.0);
+            vnc.serve(display, &mut AtTheMachine { machine, world }, now);
+            deadline = earlier(deadline, vnc.deadline(now).map(|at| devmodel::Instant(at.0)));
+        }
         deadline = earlier(deadline, display.deadline());
     }
     let deadline = deadline.map(|at| clock::Instant(at.0));
     [deadline, exec::next_deadline(), executor.is_ready().then(clock::now)].into_iter().flatten().min()
+}
+
+/// Viewers' hands.
+struct AtTheMachine<'a> {
+    machine: &'a mut Machine,
+    world: &'a mut World,
+}
+
+impl Hands for AtTheMachine<'_> {
+    fn input(&mut self, event: InputEvent) {
+        self.machine.input(self.world, event);
+    }
+
+    fn is_typed_at(&self) -> bool {
+        self.machine.is_typed_at()
+    }
 }
 
 fn classify(world: &World, port: Port) -> Event {
@@ -156,7 +182,7 @@ fn disks(running: &mut Running) {
 
 /// Moves what can be moved between the machine and its peers.
 fn serve_peers(running: &mut Running, control: &mut Option<Control>) {
-    let Running { machine, world, display, keyboard } = running;
+    let Running { machine, world, display, keyboard, .. } = running;
     for nic in world.nics.news() {
         machine.nic_ready(world, nic);
     }

@@ -34,7 +34,7 @@ use minios::ioreq::IoreqServer;
 use minios::xenbus::{Session, Status};
 use minios::xenstore::Xenstore;
 use stubdom::config::{
-    Config, Contract, DriveBus, DrivePlan, KernelPlan, MachinePlan, Media, NicModel, Vbd, VideoModel,
+    CommandLine, Config, Contract, DriveBus, DrivePlan, KernelPlan, MachinePlan, Media, NicModel, Vbd, VideoModel,
 };
 
 use super::disks::{Disks, buffer_len};
@@ -44,9 +44,11 @@ use super::guest_memory::GuestMemoryCache;
 use super::host::{Serial, World};
 use super::nics::{NIC_BYTES, Nics};
 use super::orphans;
+use super::own_screen;
 use super::phase::Phases;
 use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
+use stubdom::vnc::Server;
 
 /// How long a backend may take for each step. libxl destroys us after 30 s; the reason has to be written before.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -86,6 +88,8 @@ pub(super) struct Running {
     pub(super) display: Option<Display>,
     /// The keyboard and pointer, if the toolstack gave us one.
     pub(super) keyboard: Option<Keyboard<Domain>>,
+    /// Our own VNC server, if it was asked for.
+    pub(super) vnc: Option<Server<Domain>>,
 }
 
 /// Who we are and whom we serve.
@@ -124,14 +128,20 @@ pub(super) async fn start(
     spawner: &Spawner,
     platform: &Rc<Domain>,
     identity: Identity,
+    line: &CommandLine,
     phases: &mut Phases,
 ) -> Result<(Running, Contract), Failure> {
     let Wanted { contract, plan, vm } = read_wanted(store, identity).await?;
     describe(&plan);
+    let vnc = own_screen::plan(&plan, line)?;
     phases.done("configuration");
 
     let orphans = spawner.spawn(orphans::take_away(store.clone(), identity.guest));
     let Peers { blocks, nics, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
+    let server = match vnc {
+        Some(vnc) => Some(own_screen::open(store, spawner, platform, &plan, line, &vnc, &vm, &nics).await?),
+        None => None,
+    };
     orphans.await;
     phases.done("backends");
 
@@ -173,6 +183,7 @@ pub(super) async fn start(
         video,
         disks: Disks::new(blocks),
         discs: discs(&plan),
+        station: server.as_ref().and_then(|(_, station)| *station),
         nics: Nics::new(nics),
         serials: consoles.into_iter().map(|console| Serial { console, blocked: false, input: true }).collect(),
         clock_offset,
@@ -185,7 +196,15 @@ pub(super) async fn start(
     }
     phases.done("machine");
 
-    Ok((Running { machine, world, display: framebuffer.map(Display::new), keyboard }, contract))
+    let has_backend = framebuffer.is_some();
+    let framebuffer = match framebuffer {
+        // Nobody else shows it.
+        None if server.is_some() => Some(picture(platform, store, "")?),
+        framebuffer => framebuffer,
+    };
+    let vnc = server.map(|(server, _)| server);
+    let display = framebuffer.map(|front| Display::new(front, has_backend, vnc.is_some()));
+    Ok((Running { machine, world, display, keyboard, vnc }, contract))
 }
 
 /// A hypercall about the guest was refused.
@@ -353,10 +372,7 @@ async fn connect(
         None => None,
     };
     let framebuffer = match framebuffers.first() {
-        Some(path) => {
-            let size = (FIRST_WIDTH, FIRST_HEIGHT);
-            Some((path.clone(), Framebuffer::new(platform.clone(), store, path, size, MAX_PIXELS, PATIENCE)?))
-        }
+        Some(path) => Some((path.clone(), picture(platform, store, path)?)),
         None => None,
     };
     if let Some((path, front)) = &keyboard {
@@ -374,6 +390,12 @@ async fn connect(
         None => None,
     };
     Ok(Peers { blocks, nics, consoles, framebuffer, keyboard: keyboard.map(|(_, front)| front) })
+}
+
+/// A picture, for a backend that shows what is at `path`.
+fn picture(platform: &Rc<Domain>, store: &Xenstore, path: &str) -> Result<Framebuffer<Domain>, Failure> {
+    let size = (FIRST_WIDTH, FIRST_HEIGHT);
+    Ok(Framebuffer::new(platform.clone(), store, path, size, MAX_PIXELS, PATIENCE)?)
 }
 
 /// Where the USB controller is: in the south bridge, as in QEMU's `-usb`.
@@ -398,7 +420,7 @@ fn check_memory(disks: usize, nics: usize, has_screen: bool) -> Result<(), Failu
 }
 
 /// Waits until a device is up.
-async fn ready(path: &str, session: &Session) -> Result<(), Failure> {
+pub(super) async fn ready(path: &str, session: &Session) -> Result<(), Failure> {
     session.ready().await.map_err(|status| match status {
         Status::Failed(error) => Failure::of(error),
         _ => Failure(format!("{path}: the toolstack took it away")),

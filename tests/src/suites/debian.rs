@@ -7,7 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::domain::{Config, DeviceModel, FOLDER, Guest};
 use crate::suite::{Case, Context, Outcome};
-use crate::vnc::Screen;
+use crate::testbed::Stream;
+use crate::vnc::{Screen, Viewer};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("debian-runs-from-the-emulated-disk-and-reads-a-cd", 600, emulated),
@@ -169,10 +170,19 @@ fn cirrus(context: &Context) -> Result<Outcome> {
 }
 
 fn console(context: &Context, config: &Config) -> Result<Guest> {
+    console_for(context, config, Guest::viewer)
+}
+
+/// The same for a viewer of somebody else's.
+pub(super) fn console_for(
+    context: &Context,
+    config: &Config,
+    open: impl Fn(&Guest) -> Result<Viewer<Stream>>,
+) -> Result<Guest> {
     let guest = context.start(config)?;
     guest.serial().wait_for("stubdom guest ready", UP)?;
     guest.serial().wait_for("root@guest", LIMIT)?;
-    let mut viewer = guest.viewer()?;
+    let mut viewer = open(&guest)?;
     // Somebody types at the screen's own shell, which then leaves the screen alone.
     viewer.type_text("echo Typed >/dev/ttyS0; sleep 9999\n")?;
     guest.serial().wait_for("Typed", LIMIT)?;
@@ -193,7 +203,7 @@ fn console(context: &Context, config: &Config) -> Result<Guest> {
     Ok(guest)
 }
 
-fn power_off(guest: &Guest) -> Result<Outcome> {
+pub(super) fn power_off(guest: &Guest) -> Result<Outcome> {
     guest.serial().send(b"poweroff\r")?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(Outcome::Passed)

@@ -12,6 +12,7 @@ mod input;
 mod machine;
 mod minios;
 mod network;
+mod own_screen;
 mod refusals;
 mod screen;
 mod systems;
@@ -32,6 +33,7 @@ const SUITES: &[&[Case]] = &[
     debian::CASES,
     everything::CASES,
     network::CASES,
+    own_screen::CASES,
     systems::CASES,
 ];
 

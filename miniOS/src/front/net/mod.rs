@@ -102,6 +102,8 @@ struct State<P: Platform> {
     /// The pages, while no connection has them.
     pools: Option<Pools<P>>,
     features: Features,
+    /// The address of a second station.
+    station: Option<[u8; 6]>,
     connection: Option<Connection<P>>,
     /// The user found no room, and was not told of any since.
     wants_room: bool,
@@ -182,6 +184,7 @@ impl<P: Platform> Net<P> {
         let state = State {
             pools: Some(Pools::allocate(&platform, &options)?),
             features: Features::default(),
+            station: None,
             connection: None,
             wants_room: false,
             link_changed: false,
@@ -244,7 +247,12 @@ impl<P: Platform> Net<P> {
         let wanted = state.wants_room;
         let looked = state.with(|connection| {
             let has_room = wanted && connection.transmitter.has_room()?;
-            Ok((connection.receiver.head()?.is_some(), has_room))
+            let has_frames = connection.receiver.head()?.is_some() || connection.receiver.has_for_station();
+            // What was for nobody is room again.
+            if connection.receiver.publish() {
+                connection.channels.receive().notify();
+            }
+            Ok((has_frames, has_room))
         });
         if let Some((has_frames, has_room)) = self.interface.checked(&mut state, looked) {
             state.wants_room &= !has_room;
@@ -313,6 +321,49 @@ impl<P: Platform> Net<P> {
             }
             Ok(())
         });
+    }
+
+    /// Puts a second station behind the interface: frames for this address are taken by [`Self::take_for_station`] and are
+    /// nobody else's; of those for groups it has copies. It stays there through all connections.
+    pub fn add_station(&self, address: [u8; 6]) {
+        let mut state = self.interface.state.borrow_mut();
+        state.station = Some(address);
+        if let Some(connection) = &mut state.connection {
+            connection.receiver.add_station(address);
+        }
+    }
+
+    /// The oldest frame that came for the second station.
+    pub fn take_for_station(&self) -> Option<(Vec<u8>, Checksum)> {
+        let mut state = self.interface.state.borrow_mut();
+        state.with(|connection| Ok(connection.receiver.take_for_station())).and_then(Result::ok).flatten()
+    }
+
+    /// Whether a whole frame could be sent now. If not, [`poll`](Self::poll) tells when there is room. Without a link there is
+    /// room for everything.
+    pub fn has_room(&self) -> bool {
+        let mut state = self.interface.state.borrow_mut();
+        let has_room = state.with(|connection| connection.transmitter.has_room());
+        let has_room = self.interface.checked(&mut state, has_room).unwrap_or(true);
+        state.wants_room |= !has_room;
+        has_room
+    }
+
+    /// Sends a whole frame, whatever is being put together. `false`: there is no room now; [`poll`](Self::poll) tells when
+    /// there is. Without a link it is lost.
+    pub fn send_whole(&self, data: &[u8], offload: Offload) -> bool {
+        let mut state = self.interface.state.borrow_mut();
+        let features = state.features;
+        let sent = state.with(|connection| {
+            let sent = connection.transmitter.send_whole(data, offload, &features)?;
+            if sent == Some(true) {
+                connection.channels.transmit().notify();
+            }
+            Ok(sent.is_some())
+        });
+        let sent = self.interface.checked(&mut state, sent).unwrap_or(true);
+        state.wants_room |= !sent;
+        sent
     }
 
     /// The oldest frame that came.
@@ -449,9 +500,13 @@ impl<P: Platform> Driver for Interface<P> {
             segment_v4: segment_v4 && long_frames && !no_checksum,
             segment_v6: segment_v6 && long_frames && checksum_v6,
         };
+        let mut receiver = Receiver::new(receive_ring, pools.receive);
+        if let Some(address) = state.station {
+            receiver.add_station(address);
+        }
         state.connection = Some(Connection {
             transmitter: Transmitter::new(transmit_ring, pools.transmit, long_frames),
-            receiver: Receiver::new(receive_ring, pools.receive),
+            receiver,
             channels,
             up: false,
         });

@@ -1,5 +1,7 @@
 //! Frames on their way in.
 
+use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use xen_abi::PAGE_SIZE;
@@ -50,10 +52,32 @@ pub(super) struct Receiver<P: Platform> {
     /// Requests ever put into the ring, and responses ever taken, modulo 2^32.
     produced: u32,
     consumed: u32,
-    /// The frame at the head.
-    frame: heapless::Vec<Piece, { netif::XEN_NETIF_NR_SLOTS_MIN }>,
-    head: Option<Received>,
+    /// The frames that came and that the user is not through with, where they are looked at. Without a station there is one
+    /// at most, and the others stay in the ring.
+    frames: VecDeque<Frame>,
+    /// Whose frames are somebody else's.
+    station: Option<Station>,
 }
+
+/// A frame that came.
+struct Frame {
+    pieces: Pieces,
+    received: Received,
+}
+
+type Pieces = heapless::Vec<Piece, { netif::XEN_NETIF_NR_SLOTS_MIN }>;
+
+/// A second station behind the same interface. Frames for its address are its own; it has copies of those for groups.
+struct Station {
+    address: [u8; 6],
+    /// What came for it.
+    frames: VecDeque<(Vec<u8>, Checksum)>,
+}
+
+/// Frames that wait for the second station; more are lost.
+const STATION_FRAMES: usize = 32;
+/// Bytes of the longest frame that it takes: an Ethernet frame.
+const STATION_FRAME: usize = 1514;
 
 impl<P: Platform> Receiver<P> {
     /// Gives every page to the backend.
@@ -64,8 +88,8 @@ impl<P: Platform> Receiver<P> {
             ring,
             produced: 0,
             consumed: 0,
-            frame: heapless::Vec::new(),
-            head: None,
+            frames: VecDeque::new(),
+            station: None,
             pages,
         };
         for page in 0..u16::try_from(receiver.pages.len() / PAGE_SIZE).unwrap_or(u16::MAX) {
@@ -98,14 +122,30 @@ impl<P: Platform> Receiver<P> {
         }
     }
 
+    /// Sorts out what is for this address, and copies what is for groups.
+    pub(super) fn add_station(&mut self, address: [u8; 6]) {
+        self.frames.reserve(self.posted.len());
+        self.station = Some(Station { address, frames: VecDeque::with_capacity(STATION_FRAMES) });
+    }
+
+    /// The oldest frame for the second station.
+    pub(super) fn take_for_station(&mut self) -> Option<(Vec<u8>, Checksum)> {
+        self.station.as_mut()?.frames.pop_front()
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_for_station(&self) -> bool {
+        self.station.as_ref().is_some_and(|station| !station.frames.is_empty())
+    }
+
     /// The frame at the head, if one has come.
     pub(super) fn head(&mut self) -> Result<Option<Received>, RingFault> {
-        while self.head.is_none() {
+        while self.frames.is_empty() || self.station.is_some() {
             if !self.take_frame()? && !self.ring.arm()? {
                 break;
             }
         }
-        Ok(self.head)
+        Ok(self.frames.front().map(|frame| frame.received))
     }
 
     /// Takes the slots of the next frame from the ring. `false`: there are none.
@@ -114,7 +154,8 @@ impl<P: Platform> Receiver<P> {
     fn take_frame(&mut self) -> Result<bool, RingFault> {
         let Some((page, response)) = self.take_slot()? else { return Ok(false) };
         let mut flags = response.flags;
-        let mut is_good = self.keep(page, &response);
+        let mut pieces = Pieces::new();
+        let mut is_good = self.keep(&mut pieces, page, &response);
         if flags & netif::NETRXF_EXTRA_INFO != 0 {
             is_good &= self.skip_extras()?;
         }
@@ -123,10 +164,10 @@ impl<P: Platform> Receiver<P> {
                 is_good = false;
                 break;
             };
-            is_good &= self.keep(page, &response);
+            is_good &= self.keep(&mut pieces, page, &response);
             flags = response.flags;
         }
-        let len = self.frame.iter().map(|piece| piece.len).sum();
+        let len = pieces.iter().map(|piece| piece.len).sum();
         if is_good && len > 0 {
             let checksum = if response.flags & netif::NETRXF_CSUM_BLANK != 0 {
                 Checksum::Blank
@@ -135,11 +176,37 @@ impl<P: Platform> Receiver<P> {
             } else {
                 Checksum::Unknown
             };
-            self.head = Some(Received { len, checksum });
+            let frame = Frame { pieces, received: Received { len, checksum } };
+            match self.sort(frame) {
+                Some(frame) => self.frames.push_back(frame),
+                None => return Ok(true),
+            }
         } else {
-            let _ = self.give_back();
+            self.give_back(pieces);
+            let _ = self.publish();
         }
         Ok(true)
+    }
+
+    /// Gives the second station what is for it. `None`: that was all.
+    fn sort(&mut self, frame: Frame) -> Option<Frame> {
+        let Some(station) = &mut self.station else { return Some(frame) };
+        let mut header = [0; 6];
+        read(&self.pages, &frame.pieces, 0, &mut header);
+        let is_for_it = header == station.address;
+        let is_for_group = header[0] & 1 != 0;
+        if (is_for_it || is_for_group) && station.frames.len() < STATION_FRAMES && frame.received.len <= STATION_FRAME {
+            let mut data = vec![0; frame.received.len];
+            read(&self.pages, &frame.pieces, 0, &mut data);
+            station.frames.push_back((data, frame.received.checksum));
+        }
+        // The user's own frames must not take the last pages, or none would ever come for the station.
+        let has_room = self.frames.len() < self.posted.iter().flatten().count();
+        if !is_for_it && has_room {
+            return Some(frame);
+        }
+        self.give_back(frame.pieces);
+        None
     }
 
     /// Takes the next response, and the page that was in its slot.
@@ -153,11 +220,11 @@ impl<P: Platform> Receiver<P> {
     }
 
     /// Keeps a part of a frame, if it makes sense.
-    fn keep(&mut self, page: u16, response: &netif::RxResponse) -> bool {
+    fn keep(&mut self, pieces: &mut Pieces, page: u16, response: &netif::RxResponse) -> bool {
         let offset = usize::from(response.offset);
         let len = usize::try_from(response.status).ok().filter(|len| offset + len <= PAGE_SIZE);
         let piece = Piece { page, offset, len: len.unwrap_or(0) };
-        if self.frame.push(piece).is_err() {
+        if pieces.push(piece).is_err() {
             self.post(page);
             return false;
         }
@@ -177,30 +244,20 @@ impl<P: Platform> Receiver<P> {
         Ok(false)
     }
 
-    /// Where the bytes from `offset` on are, as places in the pages and lengths.
-    fn pieces(&self, offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
-        let (mut skip, mut left) = (offset, len);
-        self.frame.iter().filter_map(move |piece| {
-            let skipped = skip.min(piece.len);
-            skip -= skipped;
-            let taken = (piece.len - skipped).min(left);
-            left -= taken;
-            (taken > 0).then(|| (usize::from(piece.page) * PAGE_SIZE + piece.offset + skipped, taken))
-        })
+    /// Where the bytes of the frame at the head are, from `offset` on.
+    fn places(&self, offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+        let pieces = self.frames.front().map_or(&[][..], |frame| &frame.pieces);
+        places(pieces, offset, len)
     }
 
     pub(super) fn read(&self, offset: usize, data: &mut [u8]) {
-        let mut done = 0;
-        for (place, len) in self.pieces(offset, data.len()) {
-            self.pages.read(place, &mut data[done..done + len]);
-            done += len;
-        }
-        data[done..].fill(0);
+        let pieces = self.frames.front().map_or(&[][..], |frame| &frame.pieces);
+        read(&self.pages, pieces, offset, data);
     }
 
     pub(super) fn write(&self, offset: usize, data: &[u8]) {
         let mut done = 0;
-        for (place, len) in self.pieces(offset, data.len()) {
+        for (place, len) in self.places(offset, data.len()) {
             self.pages.write(place, &data[done..done + len]);
             done += len;
         }
@@ -215,7 +272,7 @@ impl<P: Platform> Receiver<P> {
     ) -> Result<(), E> {
         let Some(memory) = self.pages.memory() else { return Ok(()) };
         let mut done = 0;
-        for (place, len) in self.pieces(offset, len) {
+        for (place, len) in self.places(offset, len) {
             take(memory, place, len, done)?;
             done += len;
         }
@@ -224,14 +281,43 @@ impl<P: Platform> Receiver<P> {
 
     /// The user is through with the frame. `true`: the backend has to be notified.
     pub(super) fn done(&mut self) -> bool {
-        self.head = None;
-        self.give_back()
-    }
-
-    fn give_back(&mut self) -> bool {
-        while let Some(piece) = self.frame.pop() {
-            self.post(piece.page);
+        if let Some(frame) = self.frames.pop_front() {
+            self.give_back(frame.pieces);
         }
         self.ring.publish()
     }
+
+    /// Gives pages back to the backend, which [`Self::publish`] tells it.
+    fn give_back(&mut self, pieces: Pieces) {
+        for piece in pieces {
+            self.post(piece.page);
+        }
+    }
+
+    /// Shows the backend the pages that were given back. `true`: it has to be notified.
+    pub(super) fn publish(&mut self) -> bool {
+        self.ring.publish()
+    }
+}
+
+/// Where the bytes from `offset` on are, as places in the pages and lengths.
+fn places(pieces: &[Piece], offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
+    let (mut skip, mut left) = (offset, len);
+    pieces.iter().filter_map(move |piece| {
+        let skipped = skip.min(piece.len);
+        skip -= skipped;
+        let taken = (piece.len - skipped).min(left);
+        left -= taken;
+        (taken > 0).then(|| (usize::from(piece.page) * PAGE_SIZE + piece.offset + skipped, taken))
+    })
+}
+
+/// Copies from a frame. What lies beyond its end reads as zero.
+fn read<P: Platform>(pages: &GrantedMemory<P>, pieces: &[Piece], offset: usize, data: &mut [u8]) {
+    let mut done = 0;
+    for (place, len) in places(pieces, offset, data.len()) {
+        pages.read(place, &mut data[done..done + len]);
+        done += len;
+    }
+    data[done..].fill(0);
 }

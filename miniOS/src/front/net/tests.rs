@@ -290,3 +290,57 @@ fn each_direction_has_a_channel_where_the_backend_can_do_so() {
     assert_eq!(peer.net.ports().map(|(transmit, receive)| [transmit.0, receive.0].map(u64::from)), Some(ports));
     assert_eq!(peer.bench.front("event-channel"), None);
 }
+
+/// A frame to `to`, whose further bytes are `mark`.
+fn frame_to(to: [u8; 6], mark: u8) -> Vec<u8> {
+    [&to[..], &[mark; 54]].concat()
+}
+
+const STATION: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
+const GUEST: [u8; 6] = [0x00, 0x16, 0x3e, 0, 0, 1];
+
+#[test]
+fn a_second_station_gets_what_is_for_it_and_copies_of_what_is_for_groups() {
+    let peer = connect(ALL);
+    peer.net.add_station(STATION);
+    peer.deliver(&[(&frame_to(GUEST, 1), 0), (&frame_to(STATION, 2), 3), (&frame_to([0xff; 6], 3), 0)]);
+    assert!(peer.net.poll());
+    assert_eq!(peer.net.take_for_station(), Some((frame_to(STATION, 2), Checksum::Blank)));
+    assert_eq!(peer.net.take_for_station(), Some((frame_to([0xff; 6], 3), Checksum::Unknown)));
+    assert_eq!(peer.net.take_for_station(), None);
+    for mark in [1, 3] {
+        let mut data = [0; 7];
+        assert!(peer.net.received().is_some());
+        peer.net.received_read(0, &mut data);
+        assert_eq!(data[6], mark);
+        peer.net.received_done();
+    }
+    assert_eq!((peer.net.received(), peer.receive.get_u32(0)), (None, 7), "all pages are back");
+}
+
+#[test]
+fn a_user_who_takes_nothing_does_not_stop_the_second_station() {
+    let peer = connect(ALL);
+    peer.net.add_station(STATION);
+    for round in 0..20 {
+        peer.deliver(&[(&frame_to(GUEST, round), 0), (&frame_to(STATION, round), 0)]);
+        assert!(peer.net.poll());
+        assert_eq!(peer.net.take_for_station(), Some((frame_to(STATION, round), Checksum::Unknown)));
+    }
+    let mut data = [0; 7];
+    peer.net.received_read(0, &mut data);
+    assert_eq!(data[6], 0, "the oldest are kept, as a full card does");
+}
+
+#[test]
+fn a_whole_frame_is_sent_while_another_one_is_put_together() {
+    let peer = connect(ALL);
+    assert!(peer.net.begin());
+    peer.append(&pattern(100));
+    assert!(peer.net.send_whole(&frame_to(GUEST, 9), Offload::default()));
+    peer.append(&pattern(100));
+    assert_eq!(peer.net.len(), 200);
+    peer.net.send(Offload::default());
+    let lens = [0, 1].map(|at| Peer::slot(&peer.transmit, at, 12)[10]);
+    assert_eq!(lens, [60, 200]);
+}

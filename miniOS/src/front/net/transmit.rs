@@ -44,13 +44,20 @@ pub(super) struct Transmitter<P: Platform> {
     free: Vec<u16>,
     /// For each page, whether the backend has it.
     sent: Vec<bool>,
-    /// The pages of the frame that is put together, in order.
-    frame: heapless::Vec<u16, FRAME_PAGES>,
+    /// The frame that is put together.
+    open: Open,
+    /// Pages that a frame may have.
+    frame_pages: usize,
+}
+
+/// A frame that is put together.
+#[derive(Default)]
+struct Open {
+    /// Its pages, in order.
+    pages: heapless::Vec<u16, FRAME_PAGES>,
     len: usize,
     /// It did not fit, and is lost when it is sent.
     too_long: bool,
-    /// Pages that a frame may have.
-    frame_pages: usize,
 }
 
 impl<P: Platform> Transmitter<P> {
@@ -61,9 +68,7 @@ impl<P: Platform> Transmitter<P> {
             free: (0..u16::try_from(count).unwrap_or(u16::MAX)).rev().collect(),
             sent: (0..count).map(|_| false).collect(),
             pages,
-            frame: heapless::Vec::new(),
-            len: 0,
-            too_long: false,
+            open: Open::default(),
             frame_pages: if long_frames { FRAME_PAGES } else { 1 },
         }
     }
@@ -78,7 +83,7 @@ impl<P: Platform> Transmitter<P> {
             self.collect()?;
             // One slot more says how to segment it.
             let slots = self.ring.free() as usize > self.frame_pages;
-            if slots && self.free.len() + self.frame.len() >= self.frame_pages {
+            if slots && self.free.len() + self.open.pages.len() >= self.frame_pages {
                 return Ok(true);
             }
             if !self.ring.arm()? {
@@ -94,13 +99,11 @@ impl<P: Platform> Transmitter<P> {
 
     /// Empties the frame.
     fn forget(&mut self) {
-        self.free.extend(self.frame.iter().copied());
-        self.frame.clear();
-        (self.len, self.too_long) = (0, false);
+        self.free.extend(core::mem::take(&mut self.open).pages);
     }
 
     pub(super) fn len(&self) -> usize {
-        self.len
+        self.open.len
     }
 
     /// Appends bytes that `fill` writes.
@@ -111,23 +114,23 @@ impl<P: Platform> Transmitter<P> {
     ) -> Result<(), E> {
         let mut done = 0;
         while done < len {
-            let into = self.len % PAGE_SIZE;
-            if into == 0 && self.len / PAGE_SIZE == self.frame.len() {
-                let is_allowed = self.frame.len() < self.frame_pages;
+            let into = self.open.len % PAGE_SIZE;
+            if into == 0 && self.open.len / PAGE_SIZE == self.open.pages.len() {
+                let is_allowed = self.open.pages.len() < self.frame_pages;
                 let Some(page) = self.free.pop_if(|_| is_allowed) else {
-                    self.too_long = true;
+                    self.open.too_long = true;
                     return Ok(());
                 };
                 // There is room for as many as are allowed.
-                let _ = self.frame.push(page);
+                let _ = self.open.pages.push(page);
             }
-            let piece = (PAGE_SIZE - into).min(len - done).min(FRAME_MAX - self.len);
-            let (Some(&page), Some(memory), true) = (self.frame.last(), self.pages.memory(), piece > 0) else {
-                self.too_long = true;
+            let piece = (PAGE_SIZE - into).min(len - done).min(FRAME_MAX - self.open.len);
+            let (Some(&page), Some(memory), true) = (self.open.pages.last(), self.pages.memory(), piece > 0) else {
+                self.open.too_long = true;
                 return Ok(());
             };
             fill(memory, usize::from(page) * PAGE_SIZE + into, piece, done)?;
-            self.len += piece;
+            self.open.len += piece;
             done += piece;
         }
         Ok(())
@@ -135,10 +138,10 @@ impl<P: Platform> Transmitter<P> {
 
     /// Where the bytes from `offset` on are, as places in the pages and lengths.
     fn pieces(&self, offset: usize, len: usize) -> impl Iterator<Item = (usize, usize)> {
-        let end = offset.saturating_add(len).min(self.len);
+        let end = offset.saturating_add(len).min(self.open.len);
         let mut at = offset;
         core::iter::from_fn(move || {
-            let page = self.frame.get(at / PAGE_SIZE).filter(|_| at < end)?;
+            let page = self.open.pages.get(at / PAGE_SIZE).filter(|_| at < end)?;
             let into = at % PAGE_SIZE;
             let piece = (PAGE_SIZE - into).min(end - at);
             at += piece;
@@ -169,8 +172,8 @@ impl<P: Platform> Transmitter<P> {
             true => features.segment_v6,
             false => features.segment_v4,
         });
-        let is_lost = self.too_long || self.len < FRAME_MIN || offload.segment.is_some() != extra.is_some();
-        if is_lost || (self.ring.free() as usize) <= self.frame.len() {
+        let is_lost = self.open.too_long || self.open.len < FRAME_MIN || offload.segment.is_some() != extra.is_some();
+        if is_lost || (self.ring.free() as usize) <= self.open.pages.len() {
             self.forget();
             return false;
         }
@@ -178,10 +181,10 @@ impl<P: Platform> Transmitter<P> {
         if offload.blank_checksum {
             flags |= netif::NETTXF_CSUM_BLANK | netif::NETTXF_DATA_VALIDATED;
         }
-        let last = self.frame.len() - 1;
-        for (index, &page) in self.frame.iter().enumerate() {
-            let in_page = (self.len - index * PAGE_SIZE).min(PAGE_SIZE);
-            let size = if index == 0 { self.len } else { in_page };
+        let last = self.open.pages.len() - 1;
+        for (index, &page) in self.open.pages.iter().enumerate() {
+            let in_page = (self.open.len - index * PAGE_SIZE).min(PAGE_SIZE);
+            let size = if index == 0 { self.open.len } else { in_page };
             let more = if index < last { netif::NETTXF_MORE_DATA } else { 0 };
             let has_extra = if index == 0 && extra.is_some() { netif::NETTXF_EXTRA_INFO } else { 0 };
             let request = netif::TxRequest {
@@ -214,9 +217,29 @@ impl<P: Platform> Transmitter<P> {
                 let _ = self.ring.push(&slot);
             }
         }
-        self.frame.clear();
-        self.len = 0;
+        self.open = Open::default();
         self.ring.publish()
+    }
+
+    /// Sends a whole frame, whatever is being put together. `None`: there is no room now, and the backend says when there is.
+    /// `true`: the backend has to be notified.
+    pub(super) fn send_whole(
+        &mut self,
+        data: &[u8],
+        offload: Offload,
+        features: &Features,
+    ) -> Result<Option<bool>, RingFault> {
+        if !self.has_room()? {
+            return Ok(None);
+        }
+        let open = core::mem::take(&mut self.open);
+        let copied = self.append::<core::convert::Infallible>(data.len(), |pages, at, len, done| {
+            pages.write(at, &data[done..done + len]);
+            Ok(())
+        });
+        let notify = copied.is_ok() && self.send(offload, features);
+        self.open = open;
+        Ok(Some(notify))
     }
 
     /// Takes back the pages that the backend is through with.

@@ -1,0 +1,156 @@
+//! A network interface as smoltcp wants to have one.
+
+use alloc::vec::Vec;
+
+use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::time::Instant;
+use smoltcp::wire::{
+    EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket, UdpPacket,
+};
+
+use crate::front::Platform;
+use crate::front::net::{Checksum, Net, Offload};
+
+/// Bytes of an Ethernet frame without its checksum.
+const FRAME: usize = 1514;
+/// The shortest one.
+const SHORTEST: usize = 60;
+
+/// A station at an interface.
+pub(super) struct Station<P: Platform> {
+    net: Net<P>,
+    /// The interface has no other user.
+    alone: bool,
+    /// The frame that came last, which is looked at next.
+    received: Option<Vec<u8>>,
+    /// Room for a frame that is sent.
+    outgoing: Vec<u8>,
+}
+
+impl<P: Platform> Station<P> {
+    pub(super) fn new(net: Net<P>, address: [u8; 6], alone: bool) -> Self {
+        net.add_station(address);
+        Self { net, alone, received: None, outgoing: Vec::with_capacity(FRAME) }
+    }
+
+    /// Looks for what came. Beside another user of the interface, that one does.
+    pub(super) fn look(&self) {
+        if self.alone {
+            self.net.poll();
+            while self.net.received().is_some() {
+                self.net.received_done();
+            }
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.net.has_room()
+    }
+
+    /// Whether there are frames that nobody has looked at.
+    pub(super) fn has_frames(&mut self) -> bool {
+        self.next_frame();
+        self.received.is_some()
+    }
+
+    fn next_frame(&mut self) {
+        if self.received.is_none() {
+            self.received = self.net.take_for_station().map(|(mut frame, checksum)| {
+                if checksum == Checksum::Blank {
+                    fill_checksum(&mut frame);
+                }
+                frame
+            });
+        }
+    }
+}
+
+impl<P: Platform + 'static> Device for Station<P> {
+    type RxToken<'a> = Incoming;
+    type TxToken<'a> = Outgoing<'a, P>;
+
+    fn receive(&mut self, _: Instant) -> Option<(Incoming, Outgoing<'_, P>)> {
+        self.next_frame();
+        if self.received.is_none() || !self.net.has_room() {
+            return None;
+        }
+        let frame = self.received.take()?;
+        Some((Incoming(frame), Outgoing { net: &self.net, frame: &mut self.outgoing }))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_, P>> {
+        self.net.has_room().then_some(Outgoing { net: &self.net, frame: &mut self.outgoing })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ethernet;
+        capabilities.max_transmission_unit = FRAME;
+        capabilities
+    }
+}
+
+/// A frame that came.
+pub(super) struct Incoming(Vec<u8>);
+
+impl RxToken for Incoming {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {
+        look(&self.0)
+    }
+}
+
+/// Leave to send a frame.
+pub(super) struct Outgoing<'a, P: Platform> {
+    net: &'a Net<P>,
+    frame: &'a mut Vec<u8>,
+}
+
+impl<P: Platform> TxToken for Outgoing<'_, P> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, fill: F) -> R {
+        self.frame.clear();
+        self.frame.resize(len.max(SHORTEST), 0);
+        let (frame, _) = self.frame.split_at_mut(len);
+        let result = fill(frame);
+        // There was room when leave was given.
+        self.net.send_whole(self.frame, Offload { blank_checksum: false, segment: None });
+        result
+    }
+}
+
+/// Fills in the checksum of TCP or UDP, which a sender on this machine has left to whoever needs it.
+fn fill_checksum(frame: &mut [u8]) {
+    let Ok(mut frame) = EthernetFrame::new_checked(frame) else { return };
+    let protocol = frame.ethertype();
+    let payload = frame.payload_mut();
+    match protocol {
+        EthernetProtocol::Ipv4 => {
+            let Ok(mut packet) = Ipv4Packet::new_checked(payload) else { return };
+            let addresses = (packet.src_addr().into(), packet.dst_addr().into());
+            let kind = packet.next_header();
+            fill_transport(kind, addresses, packet.payload_mut());
+        }
+        EthernetProtocol::Ipv6 => {
+            let Ok(mut packet) = Ipv6Packet::new_checked(payload) else { return };
+            let addresses = (packet.src_addr().into(), packet.dst_addr().into());
+            let kind = packet.next_header();
+            fill_transport(kind, addresses, packet.payload_mut());
+        }
+        _ => {}
+    }
+}
+
+fn fill_transport(kind: IpProtocol, (source, destination): (IpAddress, IpAddress), payload: &mut [u8]) {
+    match kind {
+        IpProtocol::Tcp => {
+            if let Ok(mut packet) = TcpPacket::new_checked(payload) {
+                packet.fill_checksum(&source, &destination);
+            }
+        }
+        IpProtocol::Udp => {
+            if let Ok(mut packet) = UdpPacket::new_checked(payload) {
+                packet.fill_checksum(&source, &destination);
+            }
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,262 @@
+//! A VNC server for images: a screen, keyboard and pointer, for viewers and for browsers.
+//!
+//! It listens only where it was told to ([`Vnc`]), on a [`Stack`] of the domain's own. Every viewer has a socket and a
+//! session of its own; what is drawn is marked in all of them, and each is sent as much of it as it takes.
+
+mod changes;
+mod viewer;
+
+pub use changes::{Change, Changes};
+
+use alloc::collections::VecDeque;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use devmodel::host::InputEvent;
+use log::{info, warn};
+use minios::clock::Instant;
+use minios::front::Platform;
+use minios::heap;
+use minios::net::{SocketHandle, Stack};
+use minios::random;
+
+use crate::config::{Share, Vnc};
+use viewer::{Line, Outcome, Viewer};
+
+/// Viewers at a time.
+const VIEWERS_MAX: usize = 8;
+/// Memory that has to be left when another viewer is let in, in bytes.
+const MEMORY_MIN: usize = 2 << 20;
+/// Bytes of a socket's buffers: what viewers send is little, what they are sent is much.
+const RECEIVE_BUFFER: usize = 4 << 10;
+const SEND_BUFFER: usize = 64 << 10;
+/// How long a key waits for somebody to read the one before it.
+const KEY_PATIENCE_NS: u64 = 100_000_000;
+/// Time between two looks whether it was read.
+const KEY_INTERVAL_NS: u64 = 5_000_000;
+/// Keys that wait; viewers are not heard while there are more.
+const KEYS_MAX: usize = 64;
+/// How long nobody is let in after a wrong password, and after the next ones: twice as long each time.
+const BACK_OFF_NS: u64 = 1_000_000_000;
+const BACK_OFF_MAX_NS: u64 = 60_000_000_000;
+
+/// What viewers are shown.
+pub trait Screen: rfb::Picture {
+    /// What was drawn since the last call.
+    fn changes(&mut self) -> &mut Changes;
+}
+
+/// What viewers work with.
+pub trait Hands {
+    /// A viewer does something.
+    fn input(&mut self, event: InputEvent);
+    /// Whether a key would be lost now, because earlier ones were not read.
+    fn is_typed_at(&self) -> bool;
+}
+
+/// Keys that wait for somebody to read the ones before them.
+#[derive(Default)]
+struct Keys {
+    waiting: VecDeque<InputEvent>,
+    /// When the last one was pressed.
+    last: Instant,
+}
+
+impl Keys {
+    /// Presses what can be pressed.
+    fn press(&mut self, hands: &mut impl Hands, now: Instant) {
+        while !hands.is_typed_at() || now.since(self.last) >= KEY_PATIENCE_NS {
+            let Some(event) = self.waiting.pop_front() else { return };
+            hands.input(event);
+            self.last = now;
+        }
+    }
+
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        (!self.waiting.is_empty()).then_some(now.after(KEY_INTERVAL_NS))
+    }
+}
+
+/// The server.
+pub struct Server<P: Platform + 'static> {
+    stack: Stack<P>,
+    config: rfb::Config,
+    share: Share,
+    /// The sockets that wait for somebody, each on its port.
+    waiting: Vec<(u16, Line, SocketHandle)>,
+    viewers: Vec<Viewer>,
+    keys: Keys,
+    back_off: BackOff,
+}
+
+/// Wrong passwords, one after the other.
+#[derive(Default)]
+struct BackOff {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl BackOff {
+    fn failed(&mut self, now: Instant) {
+        let wait = BACK_OFF_NS.checked_shl(self.failures).unwrap_or(BACK_OFF_MAX_NS).min(BACK_OFF_MAX_NS);
+        self.failures = self.failures.saturating_add(1).min(16);
+        self.until = Some(now.after(wait));
+    }
+
+    fn holds(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+impl<P: Platform + 'static> Server<P> {
+    /// A server that listens.
+    #[must_use]
+    pub fn new(stack: Stack<P>, name: &str, vnc: &Vnc, password: Option<rfb::Password>) -> Self {
+        let config = rfb::Config { name: format!("{name} - Xen stub domain"), password };
+        let mut server = Self {
+            stack,
+            config,
+            share: vnc.share,
+            waiting: Vec::new(),
+            viewers: Vec::new(),
+            keys: Keys::default(),
+            back_off: BackOff::default(),
+        };
+        server.listen(vnc.port, Line::Plain);
+        if let Some(port) = vnc.websocket {
+            server.listen(port, Line::Web);
+        }
+        server
+    }
+
+    fn listen(&mut self, port: u16, line: Line) {
+        let socket = self.stack.listen(port, RECEIVE_BUFFER, SEND_BUFFER);
+        self.waiting.push((port, line, socket));
+    }
+
+    /// Whether somebody looks.
+    #[must_use]
+    pub fn is_watched(&self) -> bool {
+        !self.viewers.is_empty()
+    }
+
+    /// What its addresses are, for people.
+    #[must_use]
+    pub fn addresses(&self) -> String {
+        self.stack.addresses()
+    }
+
+    /// When [`Self::serve`] has to be called at the latest.
+    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
+        [self.stack.next_deadline(now), self.keys.deadline(now)].into_iter().flatten().min()
+    }
+
+    /// Does what there is to do: sends what was drawn, and takes what viewers do.
+    pub fn serve(&mut self, screen: &mut impl Screen, hands: &mut impl Hands, now: Instant) {
+        self.keys.press(hands, now);
+        self.stack.poll(now);
+        self.let_in(now);
+        for change in screen.changes().take() {
+            for viewer in &mut self.viewers {
+                viewer.changed(change);
+            }
+        }
+        let mut index = 0;
+        while let Some(viewer) = self.viewers.get_mut(index) {
+            let keys = &mut self.keys.waiting;
+            let listens = keys.len() < KEYS_MAX;
+            let mut input = |event| match event {
+                InputEvent::Key { .. } => keys.push_back(event),
+                event => hands.input(event),
+            };
+            match viewer.serve(&mut self.stack, screen, listens, &mut input) {
+                Outcome::Goes => index += 1,
+                Outcome::Ready { shared } => {
+                    self.back_off = BackOff::default();
+                    if self.is_let_in(index, shared) {
+                        index += 1;
+                    } else {
+                        self.drop_viewer(index, now);
+                    }
+                }
+                Outcome::WrongPassword => {
+                    self.back_off.failed(now);
+                    index += 1;
+                }
+                Outcome::Ended => self.drop_viewer(index, now),
+            }
+        }
+        self.keys.press(hands, now);
+        self.stack.poll(now);
+    }
+
+    /// Makes viewers of those who have come.
+    fn let_in(&mut self, now: Instant) {
+        for index in 0..self.waiting.len() {
+            let Some((port, line, socket)) = self.waiting.get(index).copied() else { return };
+            let connection = self.stack.socket(socket);
+            if !connection.is_active() {
+                // Somebody has come and gone before anybody looked.
+                if !connection.is_listening() {
+                    self.stack.close(socket, now);
+                    self.waiting.remove(index);
+                    self.listen(port, line);
+                    return;
+                }
+                continue;
+            }
+            if !connection.may_send() {
+                continue;
+            }
+            let peer = connection.remote_endpoint().map(|peer| format!("{}", peer.addr)).unwrap_or_default();
+            self.waiting.remove(index);
+            self.listen(port, line);
+            let reason = if self.viewers.len() >= VIEWERS_MAX {
+                Some("there are too many viewers")
+            } else if heap::free_bytes() < MEMORY_MIN {
+                Some("there is too little memory: raise stubdomain_memory in xl.cfg")
+            } else if self.back_off.holds(now) {
+                Some("somebody has sent wrong passwords; wait a while")
+            } else {
+                None
+            };
+            if let Some(reason) = reason {
+                warn!("VNC: {peer} is not let in: {reason}");
+                self.stack.close(socket, now);
+                return;
+            }
+            info!("VNC: {peer} has connected");
+            let [low, high] = [random::next(), random::next()].map(u64::to_le_bytes);
+            let mut challenge = [0; 16];
+            for (byte, random) in challenge.iter_mut().zip(low.into_iter().chain(high)) {
+                *byte = random;
+            }
+            let session = rfb::Session::new(&self.config, challenge);
+            self.viewers.push(Viewer::new(socket, line, peer, session, self.config.password.is_none()));
+            return;
+        }
+    }
+
+    /// Whether a viewer can stay that has said whether it wants others beside it.
+    fn is_let_in(&mut self, index: usize, shared: bool) -> bool {
+        let exclusive = !shared && self.viewers.len() > 1;
+        match self.share {
+            Share::AllowExclusive if exclusive => {
+                for (other, viewer) in self.viewers.iter_mut().enumerate() {
+                    if other != index {
+                        viewer.end("another viewer wants the screen for itself");
+                    }
+                }
+                true
+            }
+            Share::ForceShared => !exclusive,
+            Share::AllowExclusive | Share::Ignore => true,
+        }
+    }
+
+    fn drop_viewer(&mut self, index: usize, now: Instant) {
+        let viewer = self.viewers.swap_remove(index);
+        self.stack.close(viewer.socket(), now);
+    }
+}
