@@ -11,6 +11,8 @@
 use devmodel::access::Width;
 use devmodel::host::InputEvent;
 
+mod viewers;
+
 use crate::command_line::{self, Wish};
 use crate::pc::Pc;
 use crate::plan::Plan;
@@ -18,22 +20,37 @@ use crate::plan::Plan;
 /// What is played on.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// The device.
+    /// The device, or who else is there.
     pub name: &'static str,
-    /// QEMU's arguments of a machine that has it.
-    arguments: &'static str,
-    /// Its ports at fixed places, as first and last. Those that it has by base addresses come on top.
-    ports: &'static [(u16, u16)],
+    kind: Kind,
+}
+
+/// How it is played on.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// A machine that has the device.
+    Machine {
+        /// QEMU's arguments of it.
+        arguments: &'static str,
+        /// Its ports at fixed places, as first and last. Those that it has by base addresses come on top.
+        ports: &'static [(u16, u16)],
+    },
+    /// Something else.
+    Other(fn(&[u8])),
 }
 
 const fn target(name: &'static str, arguments: &'static str, ports: &'static [(u16, u16)]) -> Target {
-    Target { name, arguments, ports }
+    Target { name, kind: Kind::Machine { arguments, ports } }
+}
+
+const fn other(name: &'static str, play: fn(&[u8])) -> Target {
+    Target { name, kind: Kind::Other(play) }
 }
 
 const VGA_PORTS: &[(u16, u16)] = &[(0x3b0, 0x3df), (0x1ce, 0x1d1)];
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 14] = [
     target(
         "ide",
         "-drive driver=null-co,if=ide,index=0,size=300K -drive driver=null-co,if=ide,index=1,size=300K \
@@ -60,6 +77,8 @@ pub const TARGETS: [Target; 12] = [
     ),
     target("acpi", "-smp 4", &[(0xb2, 0xb3), (0xae00, 0xae0f), (0xaf00, 0xaf1f), (0xb000, 0xb03f), (0xafe0, 0xafe3)]),
     target("pci", "-device VGA,vgamem_mb=1 -device e1000,romfile= -usb", &[(0xcf8, 0xcff)]),
+    other("vnc", viewers::vnc),
+    other("web", viewers::web),
 ];
 
 /// What a machine is played on with at most.
@@ -77,16 +96,20 @@ enum Registers {
     Memory(u32, u32),
 }
 
-/// Plays on a machine of this target, and moves its state into another machine when half of the bytes are read.
+/// Plays on a target. Of a machine the state is moved into another machine when half of the bytes are read.
 pub fn play(target: &Target, bytes: &[u8]) {
-    let arguments = format!("-accel qtest -nodefaults -m 1M -bios /dev/null {}", target.arguments);
+    let (arguments, ports) = match target.kind {
+        Kind::Machine { arguments, ports } => (arguments, ports),
+        Kind::Other(play) => return play(bytes),
+    };
+    let arguments = format!("-accel qtest -nodefaults -m 1M -bios /dev/null {arguments}");
     let arguments: Vec<_> = arguments.split_whitespace().map(str::to_owned).collect();
     let Ok(Wish::Machine(plan)) = command_line::parse(&arguments) else { panic!("{arguments:?}") };
     let Ok(pc) = Pc::new(&plan) else { panic!("{arguments:?}") };
     let mut player = Player { pc, plan, registers: Vec::new(), bytes: bytes.iter() };
     player
         .registers
-        .extend(target.ports.iter().map(|(first, last)| Registers::Ports(*first, u32::from(last - first) + 1)));
+        .extend(ports.iter().map(|(first, last)| Registers::Ports(*first, u32::from(last - first) + 1)));
     player.find_registers();
     let mut move_at = Some(bytes.len() / 2);
     for _ in 0..OPERATIONS_MAX {

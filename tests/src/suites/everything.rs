@@ -31,10 +31,9 @@ echo $1 $(cat /sys/class/net/$1/address) errors $(cat /sys/class/net/$1/statisti
 /// Gives the stub domain another second network, as toolstacks do for domains that run. libxl does so for guests alone.
 const ATTACH: &str = "set -e; s=$(xl domid debian-dm)
 back=/local/domain/0/backend/vif/$s/1; front=/local/domain/$s/device/vif/1; mac=00:16:3e:01:02:04
-xenstore-write $back/script /etc/xen/scripts/vif-bridge $back/frontend $front $back/frontend-id $s $back/online 1 $back/handle 1 $back/mac $mac $back/state 1
-xenstore-chmod -r $back n0 r$s
-xenstore-write $front/backend $back $front/backend-id 0 $front/handle 1 $front/mac $mac $front/state 1
-xenstore-chmod -r $front n$s r0
+xenstore-write $back/script /etc/xen/scripts/vif-bridge $back/frontend $front $back/frontend-id $s $back/online 1 $back/handle 1 $back/mac $mac $back/state 1 \
+    $front/backend $back $front/backend-id 0 $front/handle 1 $front/mac $mac $front/state 1
+xenstore-chmod -r $back n0 r$s; xenstore-chmod -r $front n$s r0
 for try in $(seq 100); do [ -e /sys/class/net/vif$s.1 ] && break; sleep 0.2; done
 ip link set vif$s.1 up master xenbr0 || { xenstore-ls -f $back; xenstore-ls -f $front; dmesg | tail -n 5; exit 1; } >&2
 xenstore-write $back/hotplug-status connected";
