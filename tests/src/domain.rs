@@ -41,6 +41,16 @@ pub const HAS_NEWER_QEMU: &str = "[ ! -d /usr/lib/xen-4.17 ]";
 /// What asks it to: a line of xl.cfg.
 pub const SERVE_FRAMEBUFFER: &str = "device_model_args_pv=[\"-vga\",\"xenfb\"]";
 
+/// The stub domain's own VNC server, where a guest has one: its address on dom0's bridge, and its ports for viewers and for
+/// browsers.
+pub const OWN_ADDRESS: &str = "10.0.9.77";
+/// See [`OWN_ADDRESS`].
+pub const OWN_VNC: u16 = 5901;
+/// See [`OWN_ADDRESS`].
+pub const OWN_WEBSOCKET: u16 = 5701;
+/// What viewers of it have to know.
+pub const OWN_PASSWORD: &str = "stubdom";
+
 /// What emulates the PC around a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeviceModel {
@@ -97,6 +107,16 @@ impl Config {
         self
     }
 
+    /// Has the stub domain show the screen itself, on the network of this card, and nobody else.
+    #[must_use]
+    pub fn own_screen(self, vif: &str) -> Self {
+        self.line(format!("vif=['{vif}']"))
+            .line("vnc=0")
+            // What a newer QEMU of dom0 needs for a framebuffer makes it fail where there is none.
+            .line("device_model_args_pv=[]")
+            .line(format!("stubdomain_cmdline='ip={OWN_ADDRESS}/24 vnc=:1,websocket=on vncpasswd={OWN_PASSWORD}'"))
+    }
+
     /// The text of xl.cfg.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -147,6 +167,7 @@ pub struct Guest {
     agent: Agent,
     name: String,
     display: u16,
+    shows_itself: bool,
     serial: Serial,
 }
 
@@ -172,7 +193,8 @@ impl Guest {
         agent.check(&format!("line=; ! {HAS_NEWER_QEMU} || line='{line}'; xl create -p {file} $line"))?;
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
         let serial = Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)?;
-        let guest = Self { agent, name: name.to_owned(), display, serial };
+        let shows_itself = text.contains(OWN_PASSWORD);
+        let guest = Self { agent, name: name.to_owned(), display, shows_itself, serial };
         guest.choose_screen()?;
         Ok(guest)
     }
@@ -205,14 +227,27 @@ impl Guest {
 
     /// The socat address of the screen in dom0.
     pub fn vnc_address(&self) -> String {
-        format!("TCP:127.0.0.1:{}", 5900 + self.display)
+        match self.shows_itself {
+            true => format!("TCP:{OWN_ADDRESS}:{OWN_VNC}"),
+            false => format!("TCP:127.0.0.1:{}", 5900 + self.display),
+        }
     }
 
     /// A viewer of the screen.
     pub fn viewer(&self) -> Result<Viewer<Stream>> {
+        self.viewer_with(self.shows_itself.then_some(OWN_PASSWORD))
+    }
+
+    /// The same with another password.
+    pub fn viewer_with(&self, password: Option<&str>) -> Result<Viewer<Stream>> {
         let stream = self.agent.open(&self.vnc_address())?;
         stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-        Viewer::open(stream)
+        Viewer::open_with(stream, password)
+    }
+
+    /// Whether its stub domain shows the screen itself.
+    pub fn shows_itself(&self) -> bool {
+        self.shows_itself
     }
 
     /// What the screen shows now. QEMU's VNC server can lose its thread when the guest sets a mode at that very moment: it

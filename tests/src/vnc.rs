@@ -127,15 +127,25 @@ impl<S: Read + Write> Viewer<S> {
         Ok(viewer)
     }
 
+    /// Asks for the whole screen, and does not wait for it.
+    pub fn ask(&mut self) -> Result<()> {
+        let [_, _, w0, w1] = self.screen.width.to_be_bytes();
+        let [_, _, h0, h1] = self.screen.height.to_be_bytes();
+        // FramebufferUpdateRequest: all of it, whether it changed or not.
+        self.server.write_all(&[3, 0, 0, 0, 0, 0, w0, w1, h0, h1])?;
+        Ok(self.server.flush()?)
+    }
+
+    /// What it is connected by.
+    pub fn stream(&mut self) -> &mut S {
+        &mut self.server
+    }
+
     /// Asks for the whole screen and waits for it.
     pub fn picture(&mut self) -> Result<&Screen> {
         loop {
             let (width, height) = (self.screen.width, self.screen.height);
-            let [_, _, w0, w1] = width.to_be_bytes();
-            let [_, _, h0, h1] = height.to_be_bytes();
-            // FramebufferUpdateRequest: all of it, whether it changed or not.
-            self.server.write_all(&[3, 0, 0, 0, 0, 0, w0, w1, h0, h1])?;
-            self.server.flush()?;
+            self.ask()?;
             let mut drawn: u64 = 0;
             while drawn < u64::from(width) * u64::from(height) {
                 let (pixels, is_new_size) = self.message()?;

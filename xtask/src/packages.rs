@@ -40,6 +40,15 @@ pub(crate) const BUILD: &[Package] = &[
     Package { name: "qemu-system-data", file: "/usr/share/qemu/linuxboot_dma.bin" },
 ];
 
+/// Viewers that the tests look through.
+pub(crate) const VIEWERS: &[Package] = &[
+    Package { name: "libvncserver-dev", file: "/usr/include/rfb/rfbclient.h" },
+    Package { name: "vncsnapshot", file: "/usr/bin/vncsnapshot" },
+];
+
+/// The page that shows a screen in a browser.
+pub(crate) const BROWSER: &[Package] = &[Package { name: "novnc", file: "/usr/share/novnc/vnc.html" }];
+
 /// Builds libFuzzer.
 pub(crate) const FUZZ: &[Package] = &[Package { name: "g++", file: "/usr/bin/c++" }];
 

@@ -9,13 +9,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tests::domain::{Config, DeviceModel, Guest, IOEMU, RAMDISK, Serial};
+use tests::domain::{Config, DeviceModel, Guest, IOEMU, OWN_ADDRESS, OWN_PASSWORD, OWN_WEBSOCKET, RAMDISK, Serial};
 use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 
 use crate::config_file::{self, ConfigFile};
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{build, emulator, guest, paths};
+use crate::{browser, build, emulator, guest, paths};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// Save what the guest shows once that stands still, then power off.
     #[arg(long, value_name = "FILE.png")]
     screenshot: Option<PathBuf>,
+    /// Serve a page, noVNC, that shows the screen in a browser.
+    #[arg(long)]
+    browser: bool,
     /// What emulates the guest's PC.
     #[arg(long, value_enum, default_value_t = Dm::Stubdom)]
     dm: Dm,
@@ -123,6 +126,9 @@ fn default_guest(device_model: DeviceModel) -> Result<ConfigFile> {
         Disk { name: "guest".to_owned(), file: guest::media()?.disk, format: Format::Raw, writes: Writes::Forgotten };
     let mut config = Config::new("guest", device_model).disk("/dev/testbed/guest", "hda");
     config.display = DISPLAY;
+    if device_model == DeviceModel::Stubdom {
+        config = config.line("usb=1").line("usbdevice='tablet'").own_screen("bridge=xenbr0,model=e1000");
+    }
     Ok(ConfigFile { name: config.name.clone(), text: config.text(), disks: vec![disk] })
 }
 
@@ -153,7 +159,13 @@ fn with_guest(
     let serial = share(guest.serial().clone())?;
     guest.unpause()?;
     step.done();
-    eprintln!("Screen:  vncviewer 127.0.0.1:{vnc}");
+    let password = if guest.shows_itself() { format!("   (password: {OWN_PASSWORD})") } else { String::new() };
+    eprintln!("Screen:  vncviewer 127.0.0.1:{vnc}{password}");
+    if arguments.browser {
+        ensure!(guest.shows_itself(), "--browser is for the default guest: its stub domain has a server for browsers");
+        let websocket = forward(testbed, &format!("TCP:{OWN_ADDRESS}:{OWN_WEBSOCKET}"), OWN_WEBSOCKET)?;
+        eprintln!("Browser: {}", browser::serve(websocket, OWN_PASSWORD)?);
+    }
     eprintln!("Serial:  socat -,raw,echo=0 TCP:127.0.0.1:{serial}");
     eprintln!("Logs:    {}", logs.display());
     eprintln!("Ctrl-C powers off. The guest's serial console:");

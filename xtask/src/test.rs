@@ -58,6 +58,7 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
     if cases.is_empty() {
         return Ok(counts);
     }
+    packages::ensure_installed(packages::VIEWERS)?;
     let images = build::all()?;
     let program = std::fs::read(&images.guest).context("no test guest")?;
     let program = Arc::new(GuestProgram::from_elf(&program)?);

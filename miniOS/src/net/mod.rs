@@ -86,7 +86,13 @@ impl<P: Platform + 'static> Stack<P> {
                 Result::PacketProcessed | Result::SocketStateChanged => {}
             }
         }
-        self.interface.poll_egress(now, &mut self.station, &mut self.sockets);
+        for _ in 0..FRAMES_AT_ONCE {
+            use smoltcp::iface::PollResult as Result;
+            match self.interface.poll_egress(now, &mut self.station, &mut self.sockets) {
+                Result::None => break,
+                Result::SocketStateChanged => {}
+            }
+        }
         self.follow_lease();
     }
 

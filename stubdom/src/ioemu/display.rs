@@ -74,10 +74,12 @@ impl Display {
     }
 
     /// Our own VNC server has viewers, or none any more.
-    pub(super) fn set_watched(&mut self, watched: bool) {
+    pub(super) fn set_watched(&mut self, watched: bool, now: Instant) {
         let watched = watched || self.has_backend;
-        // What was not drawn meanwhile is drawn now.
-        self.touched |= watched && !self.watched;
+        if watched && !self.watched {
+            // What was not drawn meanwhile is drawn now, before the viewer is shown anything.
+            (self.touched, self.next) = (true, Some(now));
+        }
         self.watched = watched;
     }
 

@@ -93,7 +93,7 @@ fn serve_others(
     let mut deadline = machine.next_deadline();
     if let Some(display) = display {
         if let Some(vnc) = vnc {
-            display.set_watched(vnc.is_watched());
+            display.set_watched(vnc.is_watched(), now);
         }
         display.serve(machine, world, now);
         if let Some(vnc) = vnc {

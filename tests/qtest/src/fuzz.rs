@@ -107,9 +107,7 @@ pub fn play(target: &Target, bytes: &[u8]) {
     let Ok(Wish::Machine(plan)) = command_line::parse(&arguments) else { panic!("{arguments:?}") };
     let Ok(pc) = Pc::new(&plan) else { panic!("{arguments:?}") };
     let mut player = Player { pc, plan, registers: Vec::new(), bytes: bytes.iter() };
-    player
-        .registers
-        .extend(ports.iter().map(|(first, last)| Registers::Ports(*first, u32::from(last - first) + 1)));
+    player.registers.extend(ports.iter().map(|(first, last)| Registers::Ports(*first, u32::from(last - first) + 1)));
     player.find_registers();
     let mut move_at = Some(bytes.len() / 2);
     for _ in 0..OPERATIONS_MAX {

@@ -170,25 +170,27 @@ fn cirrus(context: &Context) -> Result<Outcome> {
 }
 
 fn console(context: &Context, config: &Config) -> Result<Guest> {
-    console_for(context, config, Guest::viewer)
+    let guest = context.start(config)?;
+    let mut viewer = guest.viewer()?;
+    draw(context, &guest, &mut viewer)?;
+    Ok(guest)
 }
 
-/// The same for a viewer of somebody else's.
-pub(super) fn console_for(
-    context: &Context,
-    config: &Config,
-    open: impl Fn(&Guest) -> Result<Viewer<Stream>>,
-) -> Result<Guest> {
-    let guest = context.start(config)?;
+/// What [`draw`] leaves on the screen.
+pub(super) fn reference() -> Result<Screen> {
+    Screen::from_png(include_bytes!("../../data/debian-graphics-console.png"))
+}
+
+/// Waits until the guest is up, and draws what a viewer that was there from the start has to see.
+pub(super) fn draw(context: &Context, guest: &Guest, viewer: &mut Viewer<Stream>) -> Result<()> {
     guest.serial().wait_for("stubdom guest ready", UP)?;
     guest.serial().wait_for("root@guest", LIMIT)?;
-    let mut viewer = open(&guest)?;
     // Somebody types at the screen's own shell, which then leaves the screen alone.
     viewer.type_text("echo Typed >/dev/ttyS0; sleep 9999\n")?;
     guest.serial().wait_for("Typed", LIMIT)?;
     guest.serial().send(format!("printf '{SCREENFUL}' >/dev/tty1; echo drawn-$((6 * 7))\r").as_bytes())?;
     guest.serial().wait_for("drawn-42", LIMIT)?;
-    let reference = Screen::from_png(include_bytes!("../../data/debian-graphics-console.png"))?;
+    let reference = reference()?;
     let end = Instant::now() + Duration::from_secs(20);
     loop {
         let screen = viewer.picture()?;
@@ -200,7 +202,7 @@ pub(super) fn console_for(
         }
         thread::sleep(Duration::from_millis(500));
     }
-    Ok(guest)
+    Ok(())
 }
 
 pub(super) fn power_off(guest: &Guest) -> Result<Outcome> {
@@ -210,7 +212,7 @@ pub(super) fn power_off(guest: &Guest) -> Result<Outcome> {
 }
 
 /// Every pixel, each channel within what cards differ by.
-fn compare(screen: &Screen, reference: &Screen) -> Result<()> {
+pub(super) fn compare(screen: &Screen, reference: &Screen) -> Result<()> {
     ensure!(
         (screen.width, screen.height) == (reference.width, reference.height),
         "{} × {} pixels",

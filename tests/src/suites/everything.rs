@@ -75,7 +75,7 @@ fn everything(context: &Context) -> Result<Outcome> {
     for words in sums.lines().chain(["ports-4", "inputs-3"]) {
         ensure!(said.contains(words), "no {words:?} in:\n{said}");
     }
-    tablet(&guest)?;
+    tablet(&guest, SCREEN)?;
     guest.serial().send(
         b"for key in ignore=1 announce=2; do echo ${key#*=} >/proc/sys/net/ipv4/conf/all/arp_${key%=*}; done; \
           modprobe e1000; modprobe 8139cp; sleep 1\r",
@@ -120,7 +120,7 @@ fn everything(context: &Context) -> Result<Outcome> {
 }
 
 /// The pointer goes to the corners of the screen and into its middle, and a button is pressed there.
-fn tablet(guest: &Guest) -> Result<()> {
+pub(super) fn tablet(guest: &Guest, size: (u16, u16)) -> Result<()> {
     // A line for each event: seconds and microseconds, then type, code and value.
     guest.serial().send(
         b"device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); \
@@ -129,7 +129,7 @@ fn tablet(guest: &Guest) -> Result<()> {
     guest.serial().wait_for("tablet-is-event", LIMIT)?;
     std::thread::sleep(Duration::from_secs(3));
     let mut viewer = guest.viewer()?;
-    let (right, bottom) = (SCREEN.0 - 1, SCREEN.1 - 1);
+    let (right, bottom) = (size.0 - 1, size.1 - 1);
     for (x, y) in [(right / 2, bottom / 2), (0, 0), (right, 0), (right, bottom), (0, bottom)] {
         viewer.point(x, y, 0)?;
         std::thread::sleep(Duration::from_millis(300));

@@ -1,41 +1,90 @@
 //! The stub domain's own VNC server, on the network of the guest's card.
 
+use std::io::Write as _;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::debian::{console_for, entry, power_off};
+use super::debian::{compare, draw, entry, power_off, reference};
+use super::everything::tablet;
+use crate::clients::{LibVncClient, vncsnapshot};
+use crate::domain::{Guest, OWN_PASSWORD};
 use crate::suite::{Case, Context, Outcome};
-use crate::testbed::{Agent, Stream};
-use crate::vnc::Viewer;
 
 pub(super) const CASES: &[Case] = &[Case::new("the-stub-domain-shows-its-screen-itself", 600, shows)];
 
-/// Where it is, and what viewers have to know.
-const ADDRESS: &str = "TCP:10.0.9.77:5901";
-const PASSWORD: &str = "geheim";
-
-fn viewer(agent: Agent, password: &str) -> Result<Viewer<Stream>> {
-    let stream = agent.open(ADDRESS)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
-    Viewer::open_with(stream, Some(password))
-}
+/// Viewers that are let in.
+const VIEWERS: usize = 8;
+/// How long it takes after a wrong password until somebody is let in again, and more.
+const BACK_OFF: Duration = Duration::from_secs(3);
 
 /// No framebuffer of the toolstack, and no network card of the stub domain's own: the guest's picture comes by the guest's
 /// network, under another address.
 fn shows(context: &Context) -> Result<Outcome> {
     let config = entry(context, "graphics")?
-        .line("vif=['bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05']")
         .line("usb=1")
         .line("usbdevice='tablet'")
-        .line("vnc=0")
-        .line(format!("stubdomain_cmdline='ip=10.0.9.77/24 vnc=:1,websocket=on vncpasswd={PASSWORD}'"));
-    let agent = context.agent;
-    let guest = console_for(context, &config, |_| viewer(agent, PASSWORD))?;
-    ensure!(viewer(agent, "falsch").is_err(), "a wrong password is let in");
-    ensure!(viewer(agent, PASSWORD).is_err(), "there is no back-off");
-    thread::sleep(Duration::from_secs(3));
-    viewer(agent, PASSWORD)?.picture()?;
+        .own_screen("bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05");
+    let guest = context.start(&config)?;
+    // It is there from the firmware's text mode on, and follows the modes that come after that.
+    let mut viewer = guest.viewer()?;
+    viewer.picture()?;
+    draw(context, &guest, &mut viewer)?;
+    drop(viewer);
+    passwords(&guest)?;
+    others_viewers(context, &guest)?;
+    crowd(&guest)?;
+    guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; sleep 3\r")?;
+    tablet(&guest, (1024, 768))?;
     power_off(&guest)
+}
+
+fn passwords(guest: &Guest) -> Result<()> {
+    ensure!(guest.viewer_with(Some("falsch")).is_err(), "a wrong password is let in");
+    ensure!(guest.viewer().is_err(), "there is no back-off");
+    thread::sleep(BACK_OFF);
+    Ok(())
+}
+
+/// Viewers that nobody here wrote see the same, by every encoding.
+fn others_viewers(context: &Context, guest: &Guest) -> Result<()> {
+    let client = LibVncClient::build(&context.logs)?;
+    let port = context.agent.forward(&guest.vnc_address(), 0)?;
+    let reference = reference()?;
+    for encoding in ["raw", "hextile", "zlib", "zrle", "tight", "copyrect raw"] {
+        let picture = client.picture(port, OWN_PASSWORD, encoding)?.context("libvncclient is not let in")?;
+        let compared = compare(&picture, &reference);
+        compared.with_context(|| format!("libvncclient with encoding {encoding}"))?;
+    }
+    vncsnapshot(port, OWN_PASSWORD, &context.logs)?;
+    ensure!(client.picture(port, "falsch", "raw")?.is_none(), "libvncclient is let in with a wrong password");
+    thread::sleep(BACK_OFF);
+    Ok(())
+}
+
+/// As many viewers as there can be see the same at the same time, though one of them never reads and one sends what is no
+/// message; one more is not let in.
+fn crowd(guest: &Guest) -> Result<()> {
+    let mut stalled = guest.viewer()?;
+    stalled.ask()?;
+    let mut rude = guest.viewer()?;
+    rude.stream().write_all(&[99; 100])?;
+    let mut viewers = Vec::new();
+    for number in 0..VIEWERS - 2 {
+        viewers.push(guest.viewer().with_context(|| format!("viewer {number}"))?);
+    }
+    let reference = reference()?;
+    thread::scope(|scope| {
+        let looks: Vec<_> = viewers
+            .iter_mut()
+            .map(|viewer| scope.spawn(|| viewer.picture().and_then(|screen| compare(screen, &reference))))
+            .collect();
+        looks.into_iter().try_for_each(|look| look.join().unwrap_or_else(|_| Ok(())))
+    })?;
+    ensure!(rude.picture().is_err(), "who sends no messages keeps its connection");
+    // That one has left its place.
+    viewers.push(guest.viewer()?);
+    ensure!(guest.viewer().is_err(), "there are more viewers than there can be");
+    Ok(())
 }
