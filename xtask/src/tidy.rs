@@ -42,7 +42,9 @@ const RULES: &[Rule] = &[
             "shared.rs",
         ]),
     },
-    Rule { folder: "stubdom", may_use: &["devmodel", "minios"], unsafe_code: Unsafe::In(&["main.rs"]) },
+    Rule { folder: "stubdom/rfb", may_use: &[], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "stubdom/web", may_use: &[], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "stubdom", may_use: &["devmodel", "minios", "rfb", "web"], unsafe_code: Unsafe::In(&["main.rs"]) },
     Rule {
         folder: "tests/guests",
         may_use: &[],
@@ -58,13 +60,14 @@ const RULES: &[Rule] = &[
         ]),
     },
     Rule { folder: "tests/pv", may_use: &["minios"], unsafe_code: Unsafe::In(&["main.rs"]) },
-    Rule { folder: "tests/qtest", may_use: &["devmodel"], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "tests/qtest", may_use: &["devmodel", "rfb", "web"], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "tests", may_use: &["guests"], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "xtask", may_use: &["tests", "qtest"], unsafe_code: Unsafe::Forbidden },
 ];
 
 /// Names of our packages, as they stand in manifests.
-const OURS: &[&str] = &["xen-abi", "devmodel", "minios", "stubdom", "guests", "pv-tests", "qtest", "tests", "xtask"];
+const OURS: &[&str] =
+    &["xen-abi", "devmodel", "minios", "rfb", "web", "stubdom", "guests", "pv-tests", "qtest", "tests", "xtask"];
 
 /// What may lie in the top folder.
 const TOP: &[&str] = &[
