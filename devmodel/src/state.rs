@@ -2,7 +2,7 @@
 //! configuration.
 //!
 //! A device derives `Serialize` and `Deserialize`. What belongs to its configuration, or is drawn or computed anew, is
-//! skipped, and kept when the device [adopts](Adopt) what was saved: so nobody gets a disk, a network or a size that the
+//! skipped, and kept when the device adopts (`Adopt`) what was saved: so nobody gets a disk, a network or a size that the
 //! configuration does not give, whatever a saved state says.
 //!
 //! Not modelled: states of other versions. A state that this version has not written is refused.

@@ -193,7 +193,7 @@ impl Guest {
         agent.check(&format!("line=; ! {HAS_NEWER_QEMU} || line='{line}'; xl create -p {file} $line"))?;
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
         let serial = Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)?;
-        let shows_itself = text.contains(OWN_PASSWORD);
+        let shows_itself = text.contains(&format!("vncpasswd={OWN_PASSWORD}"));
         let guest = Self { agent, name: name.to_owned(), display, shows_itself, serial };
         guest.choose_screen()?;
         Ok(guest)
