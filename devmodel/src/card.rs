@@ -78,6 +78,11 @@ pub trait Card: Debug {
         false
     }
 
+    /// The lamps of a keyboard of this card that the guest uses, as [`crate::machine::Machine::lamps`] has them.
+    fn lamps(&self) -> Option<u8> {
+        None
+    }
+
     /// Somebody plugs a device into a port of this USB controller, or takes out what is in it. Says whether that went.
     fn usb_plug(&mut self, _now: Instant, _port: usize, _device: Option<UsbDevice>) -> bool {
         false

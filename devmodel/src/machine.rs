@@ -842,6 +842,13 @@ impl<C: Card + ?Sized> Machine<C> {
         self.i8042.is_typed_at() || cards.any(|card| card.is_typed_at())
     }
 
+    /// The lamps of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
+    #[must_use]
+    pub fn lamps(&self) -> u8 {
+        let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
+        cards.find_map(|card| card.lamps()).unwrap_or_else(|| self.i8042.lamps())
+    }
+
     /// Plugs a device into a free port of the USB controller, 0 is the first, or takes out what is in one. Says whether that
     /// went.
     pub fn usb_plug<H: Host>(&mut self, host: &mut H, port: usize, device: Option<UsbDevice>) -> bool {

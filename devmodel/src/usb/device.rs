@@ -152,6 +152,15 @@ impl Device {
             }
     }
 
+    /// The lamps of the keyboard that it is, or that is behind it.
+    pub(super) fn lamps(&self) -> Option<u8> {
+        match &self.function {
+            Function::Person(hid) if self.configuration != 0 => hid.lamps(),
+            Function::Person(_) => None,
+            Function::Hub(hub) => hub.lamps(),
+        }
+    }
+
     /// Whether it, or one behind it, has keys that were not read.
     pub(super) fn is_typed_at(&self) -> bool {
         match &self.function {

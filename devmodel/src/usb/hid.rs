@@ -133,6 +133,11 @@ pub(super) struct Hid {
 }
 
 impl Hid {
+    /// The lamps of a keyboard, in the order of PS/2. HID has Num Lock, Caps Lock, Scroll Lock (HID 1.11, appendix B).
+    pub(super) fn lamps(&self) -> Option<u8> {
+        (self.kind == Kind::Keyboard).then_some(self.leds << 1 & 6 | self.leds >> 2 & 1)
+    }
+
     /// Whether there are keys that were not read.
     pub(super) fn is_typed_at(&self) -> bool {
         !self.keys.is_empty()

@@ -95,6 +95,10 @@ impl Hub {
         self.reachable().any(|device| device.input(event))
     }
 
+    pub(super) fn lamps(&self) -> Option<u8> {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).find_map(|device| device.lamps())
+    }
+
     pub(super) fn is_typed_at(&self) -> bool {
         self.ports.iter().filter_map(|port| port.device.as_ref()).any(|device| device.is_typed_at())
     }

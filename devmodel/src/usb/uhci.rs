@@ -440,6 +440,10 @@ impl Card for Uhci {
         is_ours
     }
 
+    fn lamps(&self) -> Option<u8> {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).find_map(Device::lamps)
+    }
+
     fn is_typed_at(&self) -> bool {
         self.ports.iter().filter_map(|port| port.device.as_ref()).any(Device::is_typed_at)
     }

@@ -647,6 +647,39 @@ fn the_command_line_sets_the_level_of_the_log() {
     );
 }
 
+#[test]
+fn the_command_line_asks_for_a_screen_on_the_network() {
+    let line_of = |text| CommandLine::parse(text).unwrap();
+    let asked = line_of("ip=10.0.0.2/24,10.0.0.1 ip=fd00::2/64 vif=3 vnc=:1,websocket=on vncpasswd=a=b");
+    assert!(!asked.addresses.is_empty());
+    assert_eq!((asked.vif, asked.vnc_password.as_deref()), (Some(3), Some("a=b")));
+    assert_eq!(asked.vnc.map(|vnc| (vnc.port, vnc.websocket)), Some((5901, Some(5701))));
+    assert!(line_of("loglevel=info").addresses.is_empty());
+    for (text, refusal) in [
+        ("ip=dhcp ip=dhcp", "command-line option \"ip=dhcp\" is given twice"),
+        ("ip=10.0.0.2", "command-line option \"ip=10.0.0.2\" is malformed: ip is one of"),
+        ("ip=224.0.0.1/24", "command-line option \"ip=224.0.0.1/24\" is malformed: no station"),
+        ("vif=x", "command-line option \"vif=x\" is malformed"),
+        ("vnc=:1 vnc=:2", "command-line option \"vnc=:2\" is given twice"),
+        ("vnc=:1,sasl", "command-line option \"vnc=:1,sasl\""),
+        // What somebody means to be secret does not get into the log.
+        ("vncpasswd=one vncpasswd=two", "command-line option \"vncpasswd=...\" is given twice"),
+        ("vncpasswd=", "command-line option \"vncpasswd=...\" is malformed"),
+    ] {
+        let said = line(CommandLine::parse(text));
+        assert!(said.starts_with(refusal), "{said}");
+    }
+}
+
+#[test]
+fn the_argument_vnc_asks_for_the_same() {
+    let plan = |words: &[&str]| qemu_xen(words).unwrap().plan(&[]).unwrap();
+    assert_eq!(plan(&["-vnc", "none"]).vnc, None);
+    assert_eq!(plan(&["-vnc", "none", "-vnc", ":2,password=on"]).vnc.map(|vnc| vnc.port), Some(5902));
+    assert!(line(qemu_xen(&["-vnc", ":1", "-vnc", ":2"])).contains("is given twice"));
+    assert!(line(qemu_xen(&["-vnc", "127.0.0.1:0,to=99"])).contains("is malformed"));
+}
+
 // The tables, and hostile text.
 
 #[test]

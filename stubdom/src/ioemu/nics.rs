@@ -110,12 +110,14 @@ impl NicHost for World {
     fn nic_send(&mut self, nic: NicId, offload: Offload) {
         let is_first = nic == NicId(0);
         let Some(nic) = self.nics.get(nic) else { return };
-        let mut source = [0; 6];
-        nic.read(SOURCE_AT, &mut source);
-        if is_first && self.station == Some(source) {
-            // The guest says that it is us.
-            let _ = nic.begin();
-            return;
+        if let Some(station) = self.station.filter(|_| is_first) {
+            let mut source = [0; 6];
+            nic.read(SOURCE_AT, &mut source);
+            if source == station {
+                // The guest says that it is us.
+                let _ = nic.begin();
+                return;
+            }
         }
         let segment = offload.segment.map(|size| net::Segment { size, is_v6: is_v6(nic) });
         nic.send(net::Offload { blank_checksum: offload.blank_checksum, segment });

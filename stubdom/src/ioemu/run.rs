@@ -121,6 +121,10 @@ impl Hands for AtTheMachine<'_> {
     fn is_typed_at(&self) -> bool {
         self.machine.is_typed_at()
     }
+
+    fn lamps(&self) -> u8 {
+        self.machine.lamps()
+    }
 }
 
 fn classify(world: &World, port: Port) -> Event {

@@ -37,6 +37,8 @@ const KEY_PATIENCE_NS: u64 = 100_000_000;
 const KEY_INTERVAL_NS: u64 = 5_000_000;
 /// Keys that wait; viewers are not heard while there are more.
 const KEYS_MAX: usize = 64;
+/// How long a viewer may take until it is let in: it has the place of another one.
+const COMING_IN_NS: u64 = 15_000_000_000;
 /// How long nobody is let in after a wrong password, and after the next ones: twice as long each time.
 const BACK_OFF_NS: u64 = 1_000_000_000;
 const BACK_OFF_MAX_NS: u64 = 60_000_000_000;
@@ -53,6 +55,8 @@ pub trait Hands {
     fn input(&mut self, event: InputEvent);
     /// Whether a key would be lost now, because earlier ones were not read.
     fn is_typed_at(&self) -> bool;
+    /// The lamps of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
+    fn lamps(&self) -> u8;
 }
 
 /// Keys that wait for somebody to read the ones before them.
@@ -149,7 +153,8 @@ impl<P: Platform + 'static> Server<P> {
 
     /// When [`Self::serve`] has to be called at the latest.
     pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        [self.stack.next_deadline(now), self.keys.deadline(now)].into_iter().flatten().min()
+        let doors = self.viewers.iter().filter_map(Viewer::must_be_in_by);
+        [self.stack.next_deadline(now), self.keys.deadline(now)].into_iter().flatten().chain(doors).min()
     }
 
     /// Does what there is to do: sends what was drawn, and takes what viewers do.
@@ -162,8 +167,13 @@ impl<P: Platform + 'static> Server<P> {
                 viewer.changed(change);
             }
         }
+        let lamps = hands.lamps();
         let mut index = 0;
         while let Some(viewer) = self.viewers.get_mut(index) {
+            viewer.lamps(lamps);
+            if viewer.must_be_in_by().is_some_and(|until| until <= now) {
+                viewer.end("it does not come in");
+            }
             let keys = &mut self.keys.waiting;
             let listens = keys.len() < KEYS_MAX;
             let mut input = |event| match event {
@@ -233,7 +243,8 @@ impl<P: Platform + 'static> Server<P> {
                 *byte = random;
             }
             let session = rfb::Session::new(&self.config, challenge);
-            self.viewers.push(Viewer::new(socket, line, peer, session, self.config.password.is_none()));
+            let until = now.after(COMING_IN_NS);
+            self.viewers.push(Viewer::new(socket, line, peer, session, self.config.password.is_none(), until));
             return;
         }
     }
@@ -258,5 +269,66 @@ impl<P: Platform + 'static> Server<P> {
     fn drop_viewer(&mut self, index: usize, now: Instant) {
         let viewer = self.viewers.swap_remove(index);
         self.stack.close(viewer.socket(), now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec;
+
+    #[test]
+    fn wrong_passwords_take_longer_and_longer() {
+        let mut back_off = BackOff::default();
+        let mut now = Instant(5);
+        assert!(!back_off.holds(now));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            back_off.failed(now);
+            assert!(back_off.holds(now.after(seconds * 1_000_000_000 - 1)), "{seconds}");
+            now = now.after(seconds * 1_000_000_000);
+            assert!(!back_off.holds(now), "{seconds}");
+        }
+    }
+
+    /// Somebody who reads a key when told to.
+    #[derive(Default)]
+    struct Reader {
+        pressed: Vec<InputEvent>,
+        has_unread: bool,
+    }
+
+    impl Hands for Reader {
+        fn input(&mut self, event: InputEvent) {
+            self.pressed.push(event);
+            self.has_unread = true;
+        }
+
+        fn is_typed_at(&self) -> bool {
+            self.has_unread
+        }
+
+        fn lamps(&self) -> u8 {
+            0
+        }
+    }
+
+    #[test]
+    fn keys_wait_until_the_ones_before_them_were_read_but_not_for_ever() {
+        let key = |code| InputEvent::Key { code, down: true };
+        let (mut keys, mut reader) = (Keys::default(), Reader::default());
+        assert_eq!(keys.deadline(Instant(0)), None);
+        keys.waiting.extend([key(1), key(2), key(3)]);
+        let start = Instant(1_000_000_000);
+        keys.press(&mut reader, start);
+        assert_eq!(reader.pressed, [key(1)]);
+        keys.press(&mut reader, start.after(KEY_PATIENCE_NS - 1));
+        assert_eq!(reader.pressed, [key(1)]);
+        assert!(keys.deadline(start).is_some());
+        reader.has_unread = false;
+        keys.press(&mut reader, start.after(KEY_INTERVAL_NS));
+        assert_eq!(reader.pressed, vec![key(1), key(2)]);
+        keys.press(&mut reader, start.after(KEY_INTERVAL_NS + KEY_PATIENCE_NS));
+        assert_eq!(reader.pressed.len(), 3, "nobody reads, and it is given up");
+        assert_eq!(keys.deadline(start), None);
     }
 }

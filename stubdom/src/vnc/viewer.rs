@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use devmodel::host::InputEvent;
 use log::info;
+use minios::clock::Instant;
 use minios::front::Platform;
 use minios::net::{SocketHandle, Stack};
 
@@ -56,6 +57,8 @@ pub(super) struct Viewer {
     buttons: u16,
     /// Nobody needs a password.
     is_open: bool,
+    /// When it has to be let in.
+    until: Instant,
     /// It has to leave when what there is has been sent.
     ends: bool,
 }
@@ -69,12 +72,19 @@ enum Wire {
 }
 
 impl Viewer {
-    pub(super) fn new(socket: SocketHandle, line: Line, peer: String, session: rfb::Session, is_open: bool) -> Self {
+    pub(super) fn new(
+        socket: SocketHandle,
+        line: Line,
+        peer: String,
+        session: rfb::Session,
+        is_open: bool,
+        until: Instant,
+    ) -> Self {
         let wire = match line {
             Line::Plain => Wire::Plain,
             Line::Web => Wire::Head(web::http::Head::new()),
         };
-        Self { socket, wire, peer, session, out: Vec::new(), sent: 0, buttons: 0, is_open, ends: false }
+        Self { socket, wire, peer, session, out: Vec::new(), sent: 0, buttons: 0, is_open, until, ends: false }
     }
 
     pub(super) const fn socket(&self) -> SocketHandle {
@@ -85,6 +95,16 @@ impl Viewer {
     pub(super) fn end(&mut self, why: &str) {
         info!("VNC: {}: {why}", self.peer);
         self.ends = true;
+    }
+
+    /// By when it has to be let in. `None`: it is, or it leaves already.
+    pub(super) fn must_be_in_by(&self) -> Option<Instant> {
+        (!self.session.is_ready() && !self.ends).then_some(self.until)
+    }
+
+    /// What the lamps of the keyboard show.
+    pub(super) fn lamps(&mut self, lamps: u8) {
+        self.session.set_leds(lamps);
     }
 
     /// Something was drawn.
