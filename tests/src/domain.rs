@@ -45,6 +45,8 @@ pub const SERVE_FRAMEBUFFER: &str = "device_model_args_pv=[\"-vga\",\"xenfb\"]";
 /// browsers.
 pub const OWN_ADDRESS: &str = "10.0.9.77";
 /// See [`OWN_ADDRESS`].
+pub const OWN_ADDRESS_V6: &str = "fd00::77";
+/// See [`OWN_ADDRESS`].
 pub const OWN_VNC: u16 = 5901;
 /// See [`OWN_ADDRESS`].
 pub const OWN_WEBSOCKET: u16 = 5701;
@@ -114,7 +116,7 @@ impl Config {
             .line("vnc=0")
             // What a newer QEMU of dom0 needs for a framebuffer makes it fail where there is none.
             .line("device_model_args_pv=[]")
-            .line(format!("stubdomain_cmdline='ip={OWN_ADDRESS}/24 vnc=:1,websocket=on vncpasswd={OWN_PASSWORD}'"))
+            .line(format!("stubdomain_cmdline='ip={OWN_ADDRESS}/24 ip={OWN_ADDRESS_V6}/64 vnc=:1,websocket=on vncpasswd={OWN_PASSWORD}'"))
     }
 
     /// The text of xl.cfg.

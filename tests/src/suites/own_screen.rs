@@ -1,6 +1,6 @@
 //! The stub domain's own VNC server, on the network of the guest's card.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use super::debian::{compare, draw, entry, power_off, reference};
 use super::everything::tablet;
 use crate::clients::{LibVncClient, vncsnapshot};
-use crate::domain::{Guest, OWN_PASSWORD};
+use crate::domain::{Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context, Outcome};
+use crate::vnc::Viewer;
 
 pub(super) const CASES: &[Case] = &[Case::new("the-stub-domain-shows-its-screen-itself", 600, shows)];
 
@@ -34,6 +35,7 @@ fn shows(context: &Context) -> Result<Outcome> {
     drop(viewer);
     passwords(&guest)?;
     others_viewers(context, &guest)?;
+    other_ways(context)?;
     crowd(&guest)?;
     guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; sleep 3\r")?;
     tablet(&guest, (1024, 768))?;
@@ -60,6 +62,33 @@ fn others_viewers(context: &Context, guest: &Guest) -> Result<()> {
     vncsnapshot(port, OWN_PASSWORD, &context.logs)?;
     ensure!(client.picture(port, "falsch", "raw")?.is_none(), "libvncclient is let in with a wrong password");
     thread::sleep(BACK_OFF);
+    Ok(())
+}
+
+/// By IPv6, and by WebSocket (RFC 6455, 1.3 and 5.2) with a browser's words.
+fn other_ways(context: &Context) -> Result<()> {
+    context.agent.check("ip addr add fd00::1/64 dev xenbr0 nodad 2>/dev/null || :")?;
+    let stream = context.agent.open(&format!("TCP6:[{OWN_ADDRESS_V6}]:{OWN_VNC}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    Viewer::open_with(stream, Some(OWN_PASSWORD)).context("by IPv6")?.picture()?;
+
+    let mut stream = context.agent.open(&format!("TCP:{OWN_ADDRESS}:{OWN_WEBSOCKET}"))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.write_all(
+        b"GET / HTTP/1.1\r\nHost: 10.0.9.77:5701\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
+          Sec-WebSocket-Protocol: binary\r\n\r\n",
+    )?;
+    let mut said = Vec::new();
+    while !said.ends_with(b"RFB 003.008\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).with_context(|| format!("after {:?}", String::from_utf8_lossy(&said)))?;
+        said.extend(byte);
+    }
+    let text = String::from_utf8_lossy(&said);
+    ensure!(text.starts_with("HTTP/1.1 101 "), "{text}");
+    ensure!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the answer to the key is another: {text}");
+    ensure!(said.ends_with(b"\r\n\r\n\x82\x0cRFB 003.008\n"), "no message of twelve bytes: {text}");
     Ok(())
 }
 
