@@ -62,6 +62,9 @@ pub enum DeviceModel {
     Qemu,
 }
 
+/// How long dom0 may take to say whether a guest is there.
+const STATE_LIMIT: Duration = Duration::from_secs(60);
+
 /// A guest, as far as tests differ in it.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -261,9 +264,12 @@ impl Guest {
 
     /// What `xl list` says: its state in letters, or nothing when the guest is gone.
     pub fn state(&self) -> Result<Option<String>> {
-        // Now and then an xl waits for its own thread for ever, on a machine as slow as an emulated one: it is asked again.
+        // Now and then an xl waits for its own thread for ever, on a machine as slow as an emulated one, and so may the shell
+        // that waits for it: it is asked again.
         let list = format!("timeout 20 xl list {}", self.name);
-        let output = self.agent.exec(&format!("{list}; status=$?; [ $status -ne 124 ] || {list}"))?;
+        let script = format!("{list}; status=$?; [ $status -ne 124 ] || {list}");
+        let ask = || self.agent.exec_within(&script, Some(STATE_LIMIT));
+        let output = ask().or_else(|_| ask())?;
         let line = output.stdout.lines().nth(1);
         Ok(line.and_then(|line| line.split_whitespace().nth(4)).map(str::to_owned))
     }

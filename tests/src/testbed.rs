@@ -249,7 +249,14 @@ pub struct Agent {
 impl Agent {
     /// Runs a shell script in dom0 and waits for its end.
     pub fn exec(self, script: &str) -> Result<Output> {
-        let mut reader = BufReader::new(self.request("exec", None, script.as_bytes())?);
+        self.exec_within(script, None)
+    }
+
+    /// The same, and an error when dom0 says nothing for so long.
+    pub fn exec_within(self, script: &str, limit: Option<Duration>) -> Result<Output> {
+        let connection = self.request("exec", None, script.as_bytes())?;
+        connection.set_read_timeout(limit)?;
+        let mut reader = BufReader::new(connection);
         let [status, out, err] = numbers(&mut reader).context("dom0 did not answer to exec")?;
         let stdout = text(&mut reader, out)?;
         let stderr = text(&mut reader, err)?;
