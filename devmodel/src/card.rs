@@ -74,12 +74,12 @@ pub trait Card: Debug {
     }
 
     /// Whether a keyboard of this card has keys that the guest has not read.
-    fn is_typed_at(&self) -> bool {
+    fn has_unread_keys(&self) -> bool {
         false
     }
 
-    /// The lamps of a keyboard of this card that the guest uses, as [`crate::machine::Machine::lamps`] has them.
-    fn lamps(&self) -> Option<u8> {
+    /// The LEDs of a keyboard of this card that the guest uses, as [`crate::machine::Machine::keyboard_leds`] has them.
+    fn keyboard_leds(&self) -> Option<u8> {
         None
     }
 

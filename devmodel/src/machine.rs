@@ -837,16 +837,16 @@ impl<C: Card + ?Sized> Machine<C> {
 
     /// Whether the guest has not yet read all that was typed. Who has more to type had better wait: a keyboard holds few keys.
     #[must_use]
-    pub fn is_typed_at(&self) -> bool {
+    pub fn has_unread_keys(&self) -> bool {
         let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
-        self.i8042.is_typed_at() || cards.any(|card| card.is_typed_at())
+        self.i8042.has_unread_keys() || cards.any(|card| card.has_unread_keys())
     }
 
-    /// The lamps of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
+    /// The LEDs of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
     #[must_use]
-    pub fn lamps(&self) -> u8 {
+    pub fn keyboard_leds(&self) -> u8 {
         let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
-        cards.find_map(|card| card.lamps()).unwrap_or_else(|| self.i8042.lamps())
+        cards.find_map(|card| card.keyboard_leds()).unwrap_or_else(|| self.i8042.lamps())
     }
 
     /// Plugs a device into a free port of the USB controller, 0 is the first, or takes out what is in one. Says whether that

@@ -200,7 +200,7 @@ impl I8042 {
     }
 
     /// Whether there are scan codes that the guest has not read.
-    pub(crate) fn is_typed_at(&self) -> bool {
+    pub(crate) fn has_unread_keys(&self) -> bool {
         self.keyboard.has_codes() || self.output.is_some_and(|output| !output.from_mouse)
     }
 

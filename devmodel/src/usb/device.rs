@@ -152,20 +152,20 @@ impl Device {
             }
     }
 
-    /// The lamps of the keyboard that it is, or that is behind it.
-    pub(super) fn lamps(&self) -> Option<u8> {
+    /// The LEDs of the keyboard that it is, or that is behind it.
+    pub(super) fn keyboard_leds(&self) -> Option<u8> {
         match &self.function {
-            Function::Person(hid) if self.configuration != 0 => hid.lamps(),
+            Function::Person(hid) if self.configuration != 0 => hid.keyboard_leds(),
             Function::Person(_) => None,
-            Function::Hub(hub) => hub.lamps(),
+            Function::Hub(hub) => hub.keyboard_leds(),
         }
     }
 
     /// Whether it, or one behind it, has keys that were not read.
-    pub(super) fn is_typed_at(&self) -> bool {
+    pub(super) fn has_unread_keys(&self) -> bool {
         match &self.function {
-            Function::Person(hid) => hid.is_typed_at(),
-            Function::Hub(hub) => hub.is_typed_at(),
+            Function::Person(hid) => hid.has_unread_keys(),
+            Function::Hub(hub) => hub.has_unread_keys(),
         }
     }
 

@@ -133,13 +133,13 @@ pub(super) struct Hid {
 }
 
 impl Hid {
-    /// The lamps of a keyboard, in the order of PS/2. HID has Num Lock, Caps Lock, Scroll Lock (HID 1.11, appendix B).
-    pub(super) fn lamps(&self) -> Option<u8> {
+    /// The LEDs of a keyboard, in the order of PS/2. HID has Num Lock, Caps Lock, Scroll Lock (HID 1.11, appendix B).
+    pub(super) fn keyboard_leds(&self) -> Option<u8> {
         (self.kind == Kind::Keyboard).then_some(self.leds << 1 & 6 | self.leds >> 2 & 1)
     }
 
     /// Whether there are keys that were not read.
-    pub(super) fn is_typed_at(&self) -> bool {
+    pub(super) fn has_unread_keys(&self) -> bool {
         !self.keys.is_empty()
     }
 

@@ -95,12 +95,12 @@ impl Hub {
         self.reachable().any(|device| device.input(event))
     }
 
-    pub(super) fn lamps(&self) -> Option<u8> {
-        self.ports.iter().filter_map(|port| port.device.as_ref()).find_map(|device| device.lamps())
+    pub(super) fn keyboard_leds(&self) -> Option<u8> {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).find_map(|device| device.keyboard_leds())
     }
 
-    pub(super) fn is_typed_at(&self) -> bool {
-        self.ports.iter().filter_map(|port| port.device.as_ref()).any(|device| device.is_typed_at())
+    pub(super) fn has_unread_keys(&self) -> bool {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).any(|device| device.has_unread_keys())
     }
 
     /// The ports that have changed, one bit each behind that of the hub itself.

@@ -440,12 +440,12 @@ impl Card for Uhci {
         is_ours
     }
 
-    fn lamps(&self) -> Option<u8> {
-        self.ports.iter().filter_map(|port| port.device.as_ref()).find_map(Device::lamps)
+    fn keyboard_leds(&self) -> Option<u8> {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).find_map(Device::keyboard_leds)
     }
 
-    fn is_typed_at(&self) -> bool {
-        self.ports.iter().filter_map(|port| port.device.as_ref()).any(Device::is_typed_at)
+    fn has_unread_keys(&self) -> bool {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).any(Device::has_unread_keys)
     }
 }
 

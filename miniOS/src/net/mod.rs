@@ -173,6 +173,3 @@ const PATIENCE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(90)
 fn instant(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(now.0 / 1000).unwrap_or(i64::MAX))
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@
 //! collected here and joined when the last argument has been read.
 
 use super::disk::{Cache, Disk, Media, Slot};
-use super::properties::{Properties, number};
+use super::properties::{Properties, mac, number};
 use super::refusal::{Reason, Refusal};
 use super::table::{self, Effect};
 use super::vnc::Vnc;
@@ -677,19 +677,4 @@ fn image(file: &str) -> Result<u32, Reason> {
         }
         _ => Err(WHY),
     }
-}
-
-/// An Ethernet address, six pairs of hexadecimal digits between colons.
-fn mac(text: &str) -> Result<[u8; 6], Reason> {
-    const WHY: Reason = Reason::Malformed("this is no Ethernet address");
-    let mut address = [0; 6];
-    let mut pairs = text.split(':');
-    for byte in &mut address {
-        let pair = pairs
-            .next()
-            .filter(|pair| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit()))
-            .ok_or(WHY)?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| WHY)?;
-    }
-    if pairs.next().is_none() { Ok(address) } else { Err(WHY) }
 }

@@ -47,7 +47,7 @@ mod vnc;
 pub use command_line::CommandLine;
 pub use disk::{Cache, Disk, Media, Slot, Vbd};
 pub use plan::{DriveBus, DrivePlan, KernelPlan, MachinePlan, NicModel, NicPlan, SerialPlan, VideoModel, VideoPlan};
-pub use properties::Properties;
+pub use properties::{Properties, mac};
 pub use refusal::{Reason, Refusal, Subject};
 pub use vnc::{Share, Vnc};
 

@@ -110,3 +110,18 @@ pub(super) fn number<T: FromStr>(text: &str) -> Result<T, Reason> {
     }
     text.parse().map_err(|_| Reason::Malformed("a number is too large"))
 }
+
+/// An Ethernet address, six pairs of hexadecimal digits between colons.
+pub fn mac(text: &str) -> Result<[u8; 6], Reason> {
+    const WHY: Reason = Reason::Malformed("this is no Ethernet address");
+    let mut address = [0; 6];
+    let mut pairs = text.split(':');
+    for byte in &mut address {
+        let pair = pairs
+            .next()
+            .filter(|pair| pair.len() == 2 && pair.bytes().all(|digit| digit.is_ascii_hexdigit()))
+            .ok_or(WHY)?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| WHY)?;
+    }
+    if pairs.next().is_none() { Ok(address) } else { Err(WHY) }
+}

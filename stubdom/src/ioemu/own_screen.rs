@@ -10,10 +10,10 @@ use minios::clock;
 use minios::exec::Spawner;
 use minios::front::XenDomain as Domain;
 use minios::front::net::{Net, Options};
-use minios::net::{Addresses, Stack};
+use minios::net::Stack;
 use minios::random;
 use minios::xenstore::Xenstore;
-use stubdom::config::{CommandLine, MachinePlan, Vnc};
+use stubdom::config::{CommandLine, MachinePlan, Vnc, mac};
 use stubdom::vnc::Server;
 
 use super::start::Failure;
@@ -65,7 +65,6 @@ pub(super) async fn open(
     if addresses.is_empty() {
         let _ = addresses.add("dhcp");
     }
-    let addresses: Addresses = addresses;
     let stack = Stack::new(net, address, alone, &addresses, random::next(), clock::now());
     let name = plan.name.as_deref().unwrap_or("guest");
     let server = Server::new(stack, name, vnc, password);
@@ -104,12 +103,7 @@ async fn own_interface(
     let Some(text) = text else {
         return Err(Failure(format!("vif={vif}: there is no {path}")));
     };
-    let mut address = [0; 6];
-    let mut pairs = text.split(':');
-    for byte in &mut address {
-        let pair = pairs.next().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        *byte = pair.ok_or_else(|| Failure(format!("{path}/mac is no Ethernet address")))?;
-    }
+    let address = mac(&text).map_err(|_| Failure(format!("{path}/mac is no Ethernet address")))?;
     let net = Net::new(platform.clone(), store, &path, Options::default())?;
     spawner.spawn(net.clone().run());
     super::start::ready(&path, net.session()).await?;

@@ -11,8 +11,7 @@ use minios::exec::{self, Executor};
 use minios::front::keyboard;
 use minios::ioreq::Source;
 use minios::ioreq::{Ioreq, Kind};
-
-use stubdom::vnc::Hands;
+use stubdom::vnc::Console;
 
 use super::control::Control;
 use super::host::World;
@@ -98,7 +97,7 @@ fn serve_others(
         display.serve(machine, world, now);
         if let Some(vnc) = vnc {
             let now = clock::Instant(now.0);
-            vnc.serve(display, &mut AtTheMachine { machine, world }, now);
+            vnc.serve(display, &mut MachineConsole { machine, world }, now);
             deadline = earlier(deadline, vnc.deadline(now).map(|at| devmodel::Instant(at.0)));
         }
         deadline = earlier(deadline, display.deadline());
@@ -107,23 +106,23 @@ fn serve_others(
     [deadline, exec::next_deadline(), executor.is_ready().then(clock::now)].into_iter().flatten().min()
 }
 
-/// Viewers' hands.
-struct AtTheMachine<'a> {
+/// Viewers' console.
+struct MachineConsole<'a> {
     machine: &'a mut Machine,
     world: &'a mut World,
 }
 
-impl Hands for AtTheMachine<'_> {
+impl Console for MachineConsole<'_> {
     fn input(&mut self, event: InputEvent) {
         self.machine.input(self.world, event);
     }
 
-    fn is_typed_at(&self) -> bool {
-        self.machine.is_typed_at()
+    fn has_unread_keys(&self) -> bool {
+        self.machine.has_unread_keys()
     }
 
-    fn lamps(&self) -> u8 {
-        self.machine.lamps()
+    fn keyboard_leds(&self) -> u8 {
+        self.machine.keyboard_leds()
     }
 }
 

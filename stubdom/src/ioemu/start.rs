@@ -36,6 +36,7 @@ use minios::xenstore::Xenstore;
 use stubdom::config::{
     CommandLine, Config, Contract, DriveBus, DrivePlan, KernelPlan, MachinePlan, Media, NicModel, Vbd, VideoModel,
 };
+use stubdom::vnc::Server;
 
 use super::disks::{Disks, buffer_len};
 use super::display::Display;
@@ -48,7 +49,6 @@ use super::own_screen;
 use super::phase::Phases;
 use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
-use stubdom::vnc::Server;
 
 /// How long a backend may take for each step. libxl destroys us after 30 s; the reason has to be written before.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -137,7 +137,8 @@ pub(super) async fn start(
     phases.done("configuration");
 
     let orphans = spawner.spawn(orphans::take_away(store.clone(), identity.guest));
-    let Peers { blocks, nics, consoles, framebuffer, keyboard } = connect(store, spawner, platform, &plan).await?;
+    let Peers { blocks, nics, consoles, framebuffer, keyboard } =
+        connect(store, spawner, platform, &plan, vnc.is_some()).await?;
     let server = match vnc {
         Some(vnc) => Some(own_screen::open(store, spawner, platform, &plan, line, &vnc, &vm, &nics).await?),
         None => None,
@@ -327,12 +328,13 @@ async fn connect(
     spawner: &Spawner,
     platform: &Rc<Domain>,
     plan: &MachinePlan,
+    has_server: bool,
 ) -> Result<Peers, Failure> {
     let framebuffers = minios::xenbus::devices(store, "vfb");
     let keyboards = minios::xenbus::devices(store, "vkbd");
     let framebuffers = framebuffers.await?;
     let disks = plan.drives.len();
-    check_memory(disks, plan.nics.len(), !framebuffers.is_empty())?;
+    check_memory(disks, plan.nics.len(), has_server || !framebuffers.is_empty())?;
     let mut sessions: Vec<(String, Session)> = Vec::new();
 
     let mut blocks = Vec::new();

@@ -37,7 +37,7 @@ const KEY_PATIENCE_NS: u64 = 100_000_000;
 const KEY_INTERVAL_NS: u64 = 5_000_000;
 /// Keys that wait; viewers are not heard while there are more.
 const KEYS_MAX: usize = 64;
-/// How long a viewer may take until it is let in: it has the place of another one.
+/// How long a viewer may take until it is let in, and to hear why it is not: it has the place of another one.
 const COMING_IN_NS: u64 = 15_000_000_000;
 /// How long nobody is let in after a wrong password, and after the next ones: twice as long each time.
 const BACK_OFF_NS: u64 = 1_000_000_000;
@@ -49,14 +49,14 @@ pub trait Screen: rfb::Picture {
     fn changes(&mut self) -> &mut Changes;
 }
 
-/// What viewers work with.
-pub trait Hands {
+/// What viewers operate.
+pub trait Console {
     /// A viewer does something.
     fn input(&mut self, event: InputEvent);
     /// Whether a key would be lost now, because earlier ones were not read.
-    fn is_typed_at(&self) -> bool;
-    /// The lamps of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
-    fn lamps(&self) -> u8;
+    fn has_unread_keys(&self) -> bool;
+    /// The LEDs of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
+    fn keyboard_leds(&self) -> u8;
 }
 
 /// Keys that wait for somebody to read the ones before them.
@@ -69,10 +69,10 @@ struct Keys {
 
 impl Keys {
     /// Presses what can be pressed.
-    fn press(&mut self, hands: &mut impl Hands, now: Instant) {
-        while !hands.is_typed_at() || now.since(self.last) >= KEY_PATIENCE_NS {
+    fn press(&mut self, console: &mut impl Console, now: Instant) {
+        while !console.has_unread_keys() || now.since(self.last) >= KEY_PATIENCE_NS {
             let Some(event) = self.waiting.pop_front() else { return };
-            hands.input(event);
+            console.input(event);
             self.last = now;
         }
     }
@@ -153,13 +153,13 @@ impl<P: Platform + 'static> Server<P> {
 
     /// When [`Self::serve`] has to be called at the latest.
     pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        let doors = self.viewers.iter().filter_map(Viewer::must_be_in_by);
+        let doors = self.viewers.iter().filter_map(Viewer::deadline);
         [self.stack.next_deadline(now), self.keys.deadline(now)].into_iter().flatten().chain(doors).min()
     }
 
     /// Does what there is to do: sends what was drawn, and takes what viewers do.
-    pub fn serve(&mut self, screen: &mut impl Screen, hands: &mut impl Hands, now: Instant) {
-        self.keys.press(hands, now);
+    pub fn serve(&mut self, screen: &mut impl Screen, console: &mut impl Console, now: Instant) {
+        self.keys.press(console, now);
         self.stack.poll(now);
         self.let_in(now);
         for change in screen.changes().take() {
@@ -167,18 +167,20 @@ impl<P: Platform + 'static> Server<P> {
                 viewer.changed(change);
             }
         }
-        let lamps = hands.lamps();
+        let leds = console.keyboard_leds();
         let mut index = 0;
         while let Some(viewer) = self.viewers.get_mut(index) {
-            viewer.lamps(lamps);
-            if viewer.must_be_in_by().is_some_and(|until| until <= now) {
-                viewer.end("it does not come in");
+            viewer.set_leds(leds);
+            if viewer.deadline().is_some_and(|until| until <= now) {
+                viewer.end("its time is over");
+                self.drop_viewer(index, now);
+                continue;
             }
             let keys = &mut self.keys.waiting;
             let listens = keys.len() < KEYS_MAX;
             let mut input = |event| match event {
                 InputEvent::Key { .. } => keys.push_back(event),
-                event => hands.input(event),
+                event => console.input(event),
             };
             match viewer.serve(&mut self.stack, screen, listens, &mut input) {
                 Outcome::Goes => index += 1,
@@ -197,7 +199,7 @@ impl<P: Platform + 'static> Server<P> {
                 Outcome::Ended => self.drop_viewer(index, now),
             }
         }
-        self.keys.press(hands, now);
+        self.keys.press(console, now);
         self.stack.poll(now);
     }
 
@@ -297,17 +299,17 @@ mod tests {
         has_unread: bool,
     }
 
-    impl Hands for Reader {
+    impl Console for Reader {
         fn input(&mut self, event: InputEvent) {
             self.pressed.push(event);
             self.has_unread = true;
         }
 
-        fn is_typed_at(&self) -> bool {
+        fn has_unread_keys(&self) -> bool {
             self.has_unread
         }
 
-        fn lamps(&self) -> u8 {
+        fn keyboard_leds(&self) -> u8 {
             0
         }
     }

@@ -97,14 +97,14 @@ impl Viewer {
         self.ends = true;
     }
 
-    /// By when it has to be let in. `None`: it is, or it leaves already.
-    pub(super) fn must_be_in_by(&self) -> Option<Instant> {
-        (!self.session.is_ready() && !self.ends).then_some(self.until)
+    /// When it is dropped: by then it has to be let in, or to have heard why it has to leave.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        (self.ends || !self.session.is_ready()).then_some(self.until)
     }
 
-    /// What the lamps of the keyboard show.
-    pub(super) fn lamps(&mut self, lamps: u8) {
-        self.session.set_leds(lamps);
+    /// What the LEDs of the keyboard show.
+    pub(super) fn set_leds(&mut self, leds: u8) {
+        self.session.set_leds(leds);
     }
 
     /// Something was drawn.

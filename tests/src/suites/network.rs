@@ -1,11 +1,12 @@
-//! A network card as a boot device.
+//! Networks: a card as a boot device, and the stub domain's own interface beside it.
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::domain::{DeviceModel, FOLDER};
 use crate::suite::{Case, Context, Outcome};
+use crate::vnc::Viewer;
 
 pub(super) const CASES: &[Case] = &[Case::new("ipxe-fetches-a-kernel-by-http", 900, ipxe)];
 
@@ -25,7 +26,8 @@ fn ipxe(context: &Context) -> Result<Outcome> {
     let model = if context.xen == "4.17" { "e1000" } else { "rtl8139" };
     let config = context
         .debian("debian", DeviceModel::Stubdom)?
-        .line(format!("vif=['bridge=xenbr0,model={model},mac=00:16:3e:01:02:05']"))
+        .line(format!("vif=['bridge=xenbr0,model={model},mac=00:16:3e:01:02:05','bridge=xenbr0,type=vif']"))
+        .line("stubdomain_cmdline='ip=dhcp vif=1 vnc=:3 vncpasswd=geheim'")
         .line("boot='n'");
     context.agent.put(&format!("{FOLDER}/www/boot.ipxe"), SCRIPT.as_bytes())?;
     let lease = "start 10.0.9.20\nend 10.0.9.30\ninterface xenbr0\nsiaddr 10.0.9.1\nopt subnet 255.255.255.0\n\
@@ -42,9 +44,21 @@ fn ipxe(context: &Context) -> Result<Outcome> {
     guest.serial().wait_for("root@guest", LIMIT)?;
     guest.serial().send(b"cat /proc/cmdline; echo end-$((6 * 7))\r")?;
     let said = guest.serial().wait_for("end-42", LIMIT)?;
+    own_address(context)?;
     context.agent.check("fuser -ks 80/tcp 67/udp")?;
     ensure!(said.contains("by=ipxe"), "it was another loader:\n{said}");
     guest.serial().send(b"poweroff\r")?;
     guest.wait_for_end(Duration::from_secs(120))?;
     Ok(Outcome::Passed)
+}
+
+/// The stub domain has an address by the same server, on an interface that no card uses, and shows the screen there.
+fn own_address(context: &Context) -> Result<()> {
+    let log = context.agent.check("grep 'network: this is' /var/log/xen/qemu-dm-debian.log")?;
+    let address = log.trim().rsplit(' ').next().and_then(|address| address.split('/').next()).context("no address")?;
+    ensure!(address.starts_with("10.0.9.2"), "the stub domain has the address {address}");
+    let stream = context.agent.open(&format!("TCP:{address}:5903"))?;
+    stream.set_read_timeout(Some(LIMIT))?;
+    Viewer::open_with(stream, Some("geheim"))?.picture()?;
+    Ok(())
 }

@@ -201,7 +201,8 @@ impl<P: Platform> Receiver<P> {
             station.frames.push_back((data, frame.received.checksum));
         }
         // The user's own frames must not take the last pages, or none would ever come for the station.
-        let has_room = self.frames.len() < self.posted.iter().flatten().count();
+        let with_backend = self.produced.wrapping_sub(self.consumed) as usize;
+        let has_room = self.frames.len() < with_backend;
         if !is_for_it && has_room {
             return Some(frame);
         }
