@@ -117,10 +117,14 @@ impl<P: Platform + 'static> Stack<P> {
                 self.set_address(address, router);
             }
             Some(dhcpv4::Event::Deconfigured) => {
+                // The client says so at its start as well, when there was none.
+                let had_one = self.interface.ipv4_addr().is_some();
                 self.interface.update_ip_addrs(|addresses| {
                     addresses.retain(|known| matches!(known, IpCidr::Ipv6(_)));
                 });
-                info!("network: the lease of the address has ended");
+                if had_one {
+                    info!("network: the lease of the address has ended");
+                }
             }
             None => {}
         }

@@ -30,7 +30,7 @@ fn ipxe(context: &Context) -> Result<Outcome> {
         .line("stubdomain_cmdline='ip=dhcp vif=1 vnc=:3 vncpasswd=geheim'")
         .line("boot='n'");
     context.agent.put(&format!("{FOLDER}/www/boot.ipxe"), SCRIPT.as_bytes())?;
-    let lease = "start 10.0.9.20\nend 10.0.9.30\ninterface xenbr0\nsiaddr 10.0.9.1\nopt subnet 255.255.255.0\n\
+    let lease = "start 10.0.9.20\nend 10.0.9.29\ninterface xenbr0\nsiaddr 10.0.9.1\nopt subnet 255.255.255.0\n\
                  boot_file http://10.0.9.1/boot.ipxe\nlease_file /tmp/leases\npidfile /tmp/udhcpd.pid\n";
     context.agent.check(&format!(
         "set -e; mkdir -p {FOLDER}/mnt; mount -o ro,loop,offset=1048576 /dev/testbed/guest {FOLDER}/mnt
