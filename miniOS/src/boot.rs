@@ -9,7 +9,7 @@
 // UNSAFETY: takes what the domain builder left in memory, and sets up what everything else stands on.
 #![expect(unsafe_code)]
 
-use crate::addr::{Mfn, VirtAddr, to_usize};
+use crate::addr::{Mfn, Pfn, VirtAddr, to_usize};
 use crate::arch::{self, paging};
 use crate::frame;
 use crate::hypercall::sched::{self, ShutdownReason};
@@ -22,6 +22,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
 use xen_abi::start_info::{SIF_MOD_START_PFN, StartInfo};
 use xen_abi::{PAGE_SHIFT, PAGE_SIZE, Port};
+use zerocopy::{FromZeros as _, IntoBytes as _};
 
 /// Where the parts of the image are; the linker script's symbols.
 #[derive(Clone, Debug)]
@@ -39,7 +40,10 @@ pub struct ImageLayout {
 }
 
 static LAYOUT: Once<ImageLayout> = Once::new();
-static START_INFO: Once<&'static StartInfo> = Once::new();
+/// What the start information said at the start; some of it is another one once the domain was saved and restored.
+static START_INFO: Once<StartInfo> = Once::new();
+/// Where it is.
+static START_PAGE: AtomicUsize = AtomicUsize::new(0);
 static VIRT_BASE: AtomicUsize = AtomicUsize::new(0);
 
 /// A page that gives its address to Xen's shared information.
@@ -65,7 +69,15 @@ pub fn layout() -> Option<&'static ImageLayout> {
 /// What the domain builder told. `None` on the host.
 #[must_use]
 pub fn start_info() -> Option<&'static StartInfo> {
-    START_INFO.get().copied()
+    START_INFO.get()
+}
+
+/// The page with the start information, which the toolstack reads and writes when it saves and restores the domain. `None` on
+/// the host.
+pub(crate) fn start_page() -> Option<SharedBytes> {
+    let address = START_PAGE.load(Ordering::Relaxed);
+    // SAFETY: the domain builder mapped the page for good, and nobody has a reference into it.
+    (address != 0).then(|| unsafe { SharedBytes::from_raw(VirtAddr::new(address), PAGE_SIZE) })
 }
 
 /// The kernel's command line: `extra=` of xl.cfg. Bytes that are not UTF-8 end it.
@@ -125,11 +137,14 @@ pub fn take_store() -> Option<(SharedBytes, Port)> {
     Some((boot_page(Mfn::new(info.store_mfn))?, info.store_evtchn))
 }
 
+/// Our number of a machine frame, if it is ours.
+pub(crate) fn pfn_of(mfn: Mfn) -> Option<Pfn> {
+    (0..frame::total_pages() as u64).map(Pfn::new).find(|&pfn| frame::mfn_of(pfn) == mfn)
+}
+
 /// A page among those that the domain builder mapped, by its machine frame.
 fn boot_page(mfn: Mfn) -> Option<SharedBytes> {
-    let pages = frame::total_pages();
-    let pfn = (0..pages as u64).map(crate::addr::Pfn::new).find(|&pfn| frame::mfn_of(pfn) == mfn)?;
-    let address = frame::address_of(pfn);
+    let address = frame::address_of(pfn_of(mfn)?);
     // SAFETY: the domain builder mapped its own pages, for good, and Rust code knows them only from here, which is
     // asked once for each of them.
     paging::is_mapped(address).then(|| unsafe { SharedBytes::from_raw(address, PAGE_SIZE) })
@@ -144,10 +159,15 @@ pub unsafe fn start(start_info: usize, layout: ImageLayout, main: fn()) -> ! {
     VIRT_BASE.store(layout.virt_base, Ordering::Relaxed);
     // SAFETY: Xen fills the page before it starts the domain.
     unsafe { arch::set_hypercall_page(layout.hypercall_page) };
-    // SAFETY: the caller vouches for the address; the domain builder wrote the structure and nobody changes it.
-    let info: &'static StartInfo = unsafe { &*ptr::with_exposed_provenance(start_info) };
     let layout = LAYOUT.call_once(|| layout);
-    START_INFO.call_once(|| info);
+    START_PAGE.store(start_info, Ordering::Relaxed);
+    let info = START_INFO.call_once(|| {
+        let mut info = StartInfo::new_zeroed();
+        if let Some(page) = start_page() {
+            page.read(0, info.as_mut_bytes());
+        }
+        info
+    });
     frame::set_frame_table(VirtAddr::new(to_usize(info.mfn_list)), to_usize(info.nr_pages));
     paging::set_top_table(VirtAddr::new(to_usize(info.pt_base)));
 

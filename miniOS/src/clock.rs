@@ -25,7 +25,8 @@ impl Instant {
     }
 }
 
-/// System time at the domain's beginning.
+/// System time at the domain's beginning. Xen may be younger than a domain that was saved and restored, so this is a number
+/// that wraps.
 static BEGINNING: AtomicU64 = AtomicU64::new(0);
 /// The latest system time that anybody was told.
 static LATEST: AtomicU64 = AtomicU64::new(0);
@@ -35,15 +36,23 @@ pub(crate) fn begin() {
     BEGINNING.store(system_time(), Ordering::Relaxed);
 }
 
-/// Time since this domain began.
+/// Goes on from `last` under another Xen.
+pub(crate) fn resumed(last: Instant) {
+    LATEST.store(0, Ordering::Relaxed);
+    BEGINNING.store(system_time().wrapping_sub(last.0), Ordering::Relaxed);
+}
+
+/// Time since this domain began. It stands still while the domain is saved.
 #[must_use]
 pub fn now() -> Instant {
-    Instant(system_time().saturating_sub(BEGINNING.load(Ordering::Relaxed)))
+    Instant(system_time().wrapping_sub(BEGINNING.load(Ordering::Relaxed)))
 }
 
 /// Xen's system time in nanoseconds at an instant of ours, for its timers.
 pub(crate) fn system_time_at(instant: Instant) -> u64 {
-    instant.0.saturating_add(BEGINNING.load(Ordering::Relaxed))
+    let beginning = BEGINNING.load(Ordering::Relaxed);
+    // The end of time stays the end of time.
+    if beginning.cast_signed() < 0 { instant.0.wrapping_add(beginning) } else { instant.0.saturating_add(beginning) }
 }
 
 /// Xen's system time in nanoseconds. 0 on the host.

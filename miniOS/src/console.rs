@@ -7,7 +7,7 @@
 //! A QEMU from 9.0 on that serves this console reads its ring only when the store says that somebody is there, as for any
 //! frontend: [`announce`].
 //!
-//! Source: Xen's public/io/console.h. Input is read by [`read`]; nobody is told when it arrives.
+//! Source: Xen's public/io/console.h. Input is read by [`read`].
 
 use crate::front::console::{INPUT, OUTPUT};
 use crate::hypercall::{event as event_ops, sched};
@@ -16,6 +16,8 @@ use crate::shared::SharedBytes;
 use crate::xenstore::{Xenstore, XenstoreError};
 use crate::{clock, event};
 use core::fmt::{self, Write};
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
 use spin::Mutex;
 use xen_abi::Port;
 use xen_abi::io::console as abi;
@@ -33,6 +35,8 @@ struct Console {
     sender: ByteSender,
     receiver: ByteReceiver,
     backlog: Backlog,
+    /// Who waits for input.
+    reader: Option<Waker>,
 }
 
 /// Bytes that wait for room in the ring.
@@ -75,7 +79,7 @@ static CONSOLE: Mutex<Option<Console>> = Mutex::new(None);
 pub(crate) fn begin(page: SharedBytes, port: Port) {
     let sender = ByteSender::new(OUTPUT, &page);
     let receiver = ByteReceiver::new(INPUT, &page);
-    *CONSOLE.lock() = Some(Console { page, port, sender, receiver, backlog: Backlog::new() });
+    *CONSOLE.lock() = Some(Console { page, port, sender, receiver, backlog: Backlog::new(), reader: None });
 }
 
 impl Console {
@@ -111,9 +115,9 @@ impl Console {
         let _: Result<(), _> = event_ops::send(self.port);
     }
 
-    /// Asks for the daemon's signals while there is something to send on, and only then.
+    /// Asks for the daemon's signals while there is something to send on or somebody reads, and only then.
     fn watch(&self) {
-        if self.backlog.len > 0 { event::unmask(self.port) } else { event::mask(self.port) }
+        if self.backlog.len > 0 || self.reader.is_some() { event::unmask(self.port) } else { event::mask(self.port) }
     }
 }
 
@@ -162,16 +166,33 @@ fn write_lines(text: &str, mut write: impl FnMut(&[u8])) {
     }
 }
 
-/// Reads what was typed, up to the length of `data`, and says how much that was.
-pub fn read(data: &mut [u8]) -> usize {
-    let mut console = CONSOLE.lock();
-    let Some(console) = console.as_mut() else { return 0 };
-    let Console { page, receiver, .. } = console;
-    let count = receiver.receive(page, data).unwrap_or(0);
-    if count > 0 {
+/// Waits until something was typed, and reads up to the length of `data` of it. Says how much that was.
+///
+/// One task reads. Without a console there is never anything.
+pub async fn read(data: &mut [u8]) -> usize {
+    poll_fn(|context| {
+        let mut console = CONSOLE.lock();
+        let Some(console) = console.as_mut() else { return Poll::Pending };
+        let Console { page, receiver, .. } = console;
+        let count = receiver.receive(page, data).unwrap_or(0);
+        console.reader = (count == 0).then(|| context.waker().clone());
+        console.watch();
+        if count == 0 {
+            return Poll::Pending;
+        }
         console.notify();
+        Poll::Ready(count)
+    })
+    .await
+}
+
+/// The toolstack has given us another port to the console, in the same page.
+pub(crate) fn resumed(port: Port) {
+    if let Some(console) = CONSOLE.lock().as_mut() {
+        console.port = port;
+        console.notify();
+        console.watch();
     }
-    count
 }
 
 /// Our port, for those who dispatch events.
@@ -186,6 +207,9 @@ pub(crate) fn signalled() {
     {
         if console.send_backlog() {
             console.notify();
+        }
+        if let Some(reader) = console.reader.take() {
+            reader.wake();
         }
         console.watch();
     }

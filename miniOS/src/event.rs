@@ -8,6 +8,7 @@
 //!
 //! Invariant: an event that comes at any instant before [`wait`] sleeps keeps it from sleeping.
 
+use crate::addr::{Mfn, VirtAddr};
 use crate::clock::{self, Instant};
 use crate::hypercall::{XenError, event as ops, vcpu};
 use crate::shared::SharedBytes;
@@ -17,7 +18,7 @@ use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use spin::Once;
 use xen_abi::event::{EVTCHN_2L_NR_CHANNELS, VIRQ_TIMER};
-use xen_abi::shared_info::{ArchVcpuInfo, SharedInfo, VcpuInfo, VcpuTimeInfo};
+use xen_abi::shared_info::{ArchSharedInfo, ArchVcpuInfo, SharedInfo, VcpuInfo, VcpuTimeInfo};
 use xen_abi::{DomId, Port};
 
 const UPCALL_PENDING: usize = offset_of!(SharedInfo, vcpu_info) + offset_of!(VcpuInfo, evtchn_upcall_pending);
@@ -38,6 +39,8 @@ const WORD_LEN: usize = 8;
 const NEVER: u64 = u64::MAX;
 
 static INFO: Once<SharedBytes> = Once::new();
+/// How often this domain went on in another one.
+static EPOCH: AtomicU32 = AtomicU32::new(0);
 /// Port of VIRQ_TIMER, 0 while there is none.
 static TIMER_PORT: AtomicU32 = AtomicU32::new(0);
 /// System time at which the timer will fire.
@@ -50,6 +53,35 @@ pub(crate) fn begin(info: SharedBytes) {
         info.store_u64(MASK + word * WORD_LEN, u64::MAX, Ordering::SeqCst);
     }
     INFO.call_once(|| info);
+}
+
+/// This domain goes on in another one, where nothing is bound yet: every channel that we know of belongs to the past.
+pub(crate) fn resumed() {
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+    TIMER.store(NEVER, Ordering::Relaxed);
+    TIMER_PORT.store(0, Ordering::Relaxed);
+    let Some(info) = INFO.get() else { return };
+    info.store_u8(UPCALL_MASK, 1, Ordering::SeqCst);
+    for word in 0..WORDS {
+        info.store_u64(MASK + word * WORD_LEN, u64::MAX, Ordering::SeqCst);
+        info.store_u64(PENDING + word * WORD_LEN, 0, Ordering::SeqCst);
+    }
+    info.store_u64(SELECTOR, 0, Ordering::SeqCst);
+    info.store_u8(UPCALL_PENDING, 0, Ordering::SeqCst);
+}
+
+/// Tells the toolstack where to find the table of frames, and how many there are.
+pub(crate) fn publish_frame_table(list_of_lists: Mfn, frames: u64) {
+    let Some(info) = INFO.get() else { return };
+    let arch = offset_of!(SharedInfo, arch);
+    info.store_u64(arch + offset_of!(ArchSharedInfo, max_pfn), frames, Ordering::Release);
+    let place = arch + offset_of!(ArchSharedInfo, pfn_to_mfn_frame_list_list);
+    info.store_u64(place, list_of_lists.number(), Ordering::Release);
+}
+
+/// Where shared information is mapped.
+pub(crate) fn info_address() -> Option<VirtAddr> {
+    INFO.get().map(SharedBytes::address)
 }
 
 /// Binds the timer, without which [`wait`] knows no deadline.
@@ -207,9 +239,12 @@ fn clear(port: Port) {
 }
 
 /// The end of an event channel. It is closed when dropped.
+///
+/// Where this domain has gone on in another one meanwhile, it leads nowhere: its number may be another channel's.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EventChannel {
     port: Port,
+    epoch: u32,
 }
 
 impl EventChannel {
@@ -239,7 +274,11 @@ impl EventChannel {
     #[must_use]
     pub fn own(port: Port) -> Self {
         unmask(port);
-        Self { port }
+        Self { port, epoch: EPOCH.load(Ordering::Relaxed) }
+    }
+
+    fn is_of_the_past(&self) -> bool {
+        self.epoch != EPOCH.load(Ordering::Relaxed)
     }
 
     /// Our end.
@@ -250,7 +289,9 @@ impl EventChannel {
 
     /// Signals the other end. If there is none, nothing happens.
     pub fn notify(&self) {
-        let _: Result<(), XenError> = ops::send(self.port);
+        if !self.is_of_the_past() {
+            let _: Result<(), XenError> = ops::send(self.port);
+        }
     }
 }
 
@@ -266,6 +307,9 @@ impl Notify for EventChannel {
 
 impl Drop for EventChannel {
     fn drop(&mut self) {
+        if self.is_of_the_past() {
+            return;
+        }
         mask(self.port);
         if let Err(error) = ops::close(self.port) {
             log::debug!("event channel {}: cannot be closed: {error}", self.port);

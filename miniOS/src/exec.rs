@@ -209,6 +209,24 @@ impl Executor {
         }
     }
 
+    /// Runs the tasks for ever. After whatever has happened `serve` has a turn, and says when it wants the next one at the
+    /// latest.
+    pub fn run_with(&mut self, mut serve: impl FnMut(Instant) -> Option<Instant>) -> ! {
+        let mut ports = PortSet::new();
+        loop {
+            expire(clock::now());
+            self.run();
+            let deadline = serve(clock::now());
+            // What it has woken comes first.
+            let ready = self.is_ready().then(clock::now);
+            event::wait([deadline, next_deadline(), ready].into_iter().flatten().min());
+            event::take_pending(&mut ports);
+            while let Some(port) = ports.pop() {
+                signalled(port);
+            }
+        }
+    }
+
     /// Gives new tasks their places.
     fn adopt(&mut self) {
         let mut new = self.spawner.new.borrow_mut();

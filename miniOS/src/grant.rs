@@ -71,14 +71,7 @@ impl Table {
         if frames == mapped.frames {
             return Err(XenError::ENOSPC);
         }
-        let list = ops::setup_table(frames)?;
-        let mut result = Ok(());
-        let new = (mapped.frames, frames - mapped.frames);
-        let frame = |page: usize| list[new.0 + page].number();
-        mapped
-            .window
-            .map(DomId::SELF, Numbering::Owners, Access::ReadWrite, new, frame, |_, error| result = Err(error))?;
-        result?;
+        mapped.map(mapped.frames, frames)?;
         let per_frame = ENTRIES_PER_FRAME as usize;
         let first = (mapped.frames * per_frame).max(GNTTAB_NR_RESERVED_ENTRIES as usize);
         // Backwards, so that low entries are used first.
@@ -94,6 +87,17 @@ impl Mapped {
         let (_, max_frames) = ops::query_size()?;
         let max_frames = (max_frames as usize).clamp(1, ops::MAX_FRAMES);
         Ok(Self { window: paging::reserve(max_frames)?, frames: 0, max_frames })
+    }
+
+    /// Makes the table `frames` pages long, and maps those from `first` on.
+    fn map(&mut self, first: usize, frames: usize) -> Result<(), XenError> {
+        let list = ops::setup_table(frames)?;
+        let mut result = Ok(());
+        let new = (first, frames - first);
+        let frame = |page: usize| list[first + page].number();
+        self.window
+            .map(DomId::SELF, Numbering::Owners, Access::ReadWrite, new, frame, |_, error| result = Err(error))?;
+        result
     }
 
     fn at(entry: u32, field: usize) -> usize {
@@ -121,6 +125,22 @@ impl Mapped {
             }
         }
         false
+    }
+}
+
+/// Unmaps the table, whose pages are Xen's and cannot be saved. Nothing is granted until [`resume`].
+pub(crate) fn suspend() -> Result<(), XenError> {
+    match &mut TABLE.lock().mapped {
+        Some(mapped) => mapped.window.unmap(0, mapped.frames),
+        None => Ok(()),
+    }
+}
+
+/// Maps the table again. In another domain it is empty: what was granted before is not any more.
+pub(crate) fn resume() -> Result<(), XenError> {
+    match &mut TABLE.lock().mapped {
+        Some(mapped) => mapped.map(0, mapped.frames),
+        None => Ok(()),
     }
 }
 

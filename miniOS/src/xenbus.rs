@@ -6,6 +6,8 @@
 //! vanishes, ends the connection; when the toolstack did not take the device away, the frontend begins anew. Where it did,
 //! it may give us another device of this number, with the same backend or another, and the frontend begins anew then.
 //!
+//! A domain that was saved and restored has other backends, which know nothing of the connection: it begins anew as well.
+//!
 //! [`supervise`] is this state machine, once for all kinds of devices; a [`Driver`] is what differs between them. It is
 //! a future of the executor, so nothing waits for a slow backend but the device itself.
 //!
@@ -489,6 +491,8 @@ impl Session {
 enum Outcome {
     /// The backend went away.
     Lost,
+    /// We went away: this is another domain, whose backends have never heard of us.
+    Moved,
     /// The toolstack takes the device away.
     Removed,
     /// Our side closed it.
@@ -522,9 +526,19 @@ async fn keep_connected(
 ) {
     loop {
         let mut link = None;
-        let outcome = live_once(platform, store, path, driver, session, patience, &mut link).await;
+        let life = live_once(platform, store, path, driver, session, patience, &mut link);
+        let outcome = match first_of(store.moved(), life).await {
+            Either::First(()) => Ok(Outcome::Moved),
+            Either::Second(outcome) => outcome,
+        };
         driver.disconnected();
         let status = match outcome {
+            Ok(Outcome::Moved) => {
+                driver.release();
+                patience = None;
+                session.set(Status::Lost);
+                continue;
+            }
             Ok(Outcome::Lost) => {
                 warn!("{path}: the backend closed the connection");
                 Status::Lost

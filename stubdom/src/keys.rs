@@ -2,9 +2,29 @@
 //!
 //! A viewer that knows QEMU's extended key events says which key it is: its XT scan code, with bit 7 for those that have the
 //! prefix 0xe0. Others say what is printed on it, as an X keysym; then it is the key that has this on a US keyboard.
-//! Shift and the like are keys of their own in both.
+//! Shift and the like are keys of their own in both. Keyboard frontends have the codes themselves.
 //!
 //! Source: rfbproto, "QEMU Extended Key Event Message"; keysyms of X11 (X.Org, keysymdef.h); IBM's scan code set 1.
+
+use devmodel::host::InputEvent;
+use minios::front::keyboard;
+
+/// `BTN_MISC` to `BTN_GEAR_UP` of Linux' input-event-codes.h: buttons of pointers and other devices.
+const BUTTONS: core::ops::RangeInclusive<u16> = 0x100..=0x151;
+
+/// What a keyboard frontend says, in the words of the machine.
+#[must_use]
+pub fn input_event(event: keyboard::Event) -> Option<InputEvent> {
+    Some(match event {
+        keyboard::Event::Key { code, down } if BUTTONS.contains(&code) => InputEvent::Button { code, down },
+        keyboard::Event::Key { code, down } => InputEvent::Key { code, down },
+        keyboard::Event::Motion { dx, dy, wheel } => InputEvent::Motion { dx, dy, wheel },
+        keyboard::Event::Position { x, y, wheel } => {
+            let axis = |value: i32| u16::try_from(value.clamp(0, 0x7fff)).ok();
+            InputEvent::Position { x: axis(x)?, y: axis(y)?, wheel }
+        }
+    })
+}
 
 /// The code of an XT scan code. `None`: no key has it.
 #[must_use]
@@ -63,6 +83,18 @@ pub fn of_scancode(scancode: u32) -> Option<u16> {
 /// What is on the keys of a US keyboard from code 2 on, without and with Shift. A blank stands for a key without a character.
 const PLAIN: &[u8; 52] = b"1234567890-=  qwertyuiop[]  asdfghjkl;'` \\zxcvbnm,./";
 const SHIFTED: &[u8; 52] = b"!@#$%^&*()_+  QWERTYUIOP{}  ASDFGHJKL:\"~ |ZXCVBNM<>?";
+
+/// What is on the key with this code of a US keyboard. `None`: no character.
+#[must_use]
+pub fn character(code: u16, shifted: bool) -> Option<char> {
+    const SPACE: u16 = 57;
+    if code == SPACE {
+        return Some(' ');
+    }
+    let keys = if shifted { SHIFTED } else { PLAIN };
+    let key = keys.get(usize::from(code.checked_sub(2)?))?;
+    Some(char::from(*key)).filter(|key| *key != ' ')
+}
 
 /// The code of the key that has this keysym on a US keyboard. `None`: none has.
 #[must_use]

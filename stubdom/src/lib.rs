@@ -1,4 +1,4 @@
-//! The parts of the device model's image that are pure. They are tested on the host; `main.rs` is the rest.
+//! The parts of the images that are pure. They are tested on the host; the programs are the rest.
 #![no_std]
 
 extern crate alloc;
@@ -7,5 +7,6 @@ extern crate std;
 
 pub mod config;
 pub mod keys;
+pub mod picture;
 pub mod qmp;
 pub mod vnc;

@@ -23,6 +23,8 @@ pub const EFI: &str = "/dev/testbed/efi";
 pub const INSTALLER: &str = "/dev/testbed/installer";
 /// See [`IOEMU`]: the checks of miniOS, a kernel for a PV domain.
 pub const SELFTEST: &str = "/usr/lib/stubdom/selftest.gz";
+/// See [`IOEMU`]: the paravirtualised unikernel.
+pub const DEMO: &str = "/usr/lib/stubdom/demo.gz";
 /// Where configurations and disks of guests lie in dom0.
 pub const FOLDER: &str = "/var/guests";
 
@@ -52,6 +54,21 @@ pub const OWN_VNC: u16 = 5901;
 pub const OWN_WEBSOCKET: u16 = 5701;
 /// What viewers of it have to know.
 pub const OWN_PASSWORD: &str = "stubdom";
+
+/// The port of the demo's page, at [`OWN_ADDRESS`].
+pub const DEMO_HTTP: u16 = 80;
+/// Display of the demo's screen on the QEMU of dom0.
+const DEMO_DISPLAY: u16 = 5;
+
+/// The demo, as users have it, at an address that is known, with this disk.
+pub fn demo_config(disk: &str) -> String {
+    let text = include_str!("../../stubdom/demo.cfg");
+    format!(
+        "{text}\nkernel = \"{DEMO}\"\ndisk = [ \"format=raw,vdev=xvda,access=rw,target={disk}\" ]
+extra = \"ip={OWN_ADDRESS}/24 http={DEMO_HTTP} vnc=:1,websocket=on vncpasswd={OWN_PASSWORD}\"
+vfb = [ \"vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay={DEMO_DISPLAY}\" ]\n"
+    )
+}
 
 /// What emulates the PC around a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,11 +211,14 @@ impl Guest {
         let file = format!("{FOLDER}/{name}.cfg");
         agent.put(&file, text.as_bytes())?;
         // Who writes an own xl.cfg may have asked already.
-        let line = if text.contains("device_model_args_pv") { "" } else { SERVE_FRAMEBUFFER };
+        let asks = text.lines().any(|line| line.starts_with("device_model_args_pv"));
+        let line = if asks { "" } else { SERVE_FRAMEBUFFER };
         agent.check(&format!("line=; ! {HAS_NEWER_QEMU} || line='{line}'; xl create -p {file} $line"))?;
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
-        let serial = Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)?;
+        let serial = listen(agent, name)?;
         let shows_itself = text.contains(&format!("vncpasswd={OWN_PASSWORD}"));
+        let is_demo = text.contains(&format!("kernel = \"{DEMO}\""));
+        let display = if is_demo { DEMO_DISPLAY } else { display };
         let guest = Self { agent, name: name.to_owned(), display, shows_itself, serial };
         guest.choose_screen()?;
         Ok(guest)
@@ -213,6 +233,23 @@ impl Guest {
             self.viewer()?.choose_first_console()?;
         }
         Ok(())
+    }
+
+    /// Listens to the console of a guest that was restored or has started again.
+    pub fn listen_again(&mut self) -> Result<()> {
+        self.serial = listen(self.agent, &self.name)?;
+        Ok(())
+    }
+
+    /// A viewer of the same screen on the QEMU of dom0, where that shows it as well.
+    pub fn viewer_of_dom0(&self) -> Result<Viewer<Stream>> {
+        let stream = self.agent.open(&format!("TCP:127.0.0.1:{}", 5900 + self.display))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut viewer = Viewer::open(stream)?;
+        if self.agent.exec(HAS_NEWER_QEMU)?.success() {
+            viewer.choose_first_console()?;
+        }
+        Ok(viewer)
     }
 
     /// Lets the guest run.
@@ -292,6 +329,11 @@ impl Guest {
     pub fn destroy(&self) -> Result<()> {
         self.agent.check(&format!("xl destroy {}", self.name)).map(drop)
     }
+}
+
+/// The first console of a guest.
+fn listen(agent: Agent, name: &str) -> Result<Serial> {
+    Serial::listen(agent.open(&format!("EXEC:\"xl console {name}\",pty,raw,echo=0"))?)
 }
 
 /// Everything that a guest has printed on its serial port so far.

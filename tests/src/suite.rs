@@ -102,6 +102,14 @@ impl Context {
         Ok(guest)
     }
 
+    /// The same with a whole xl.cfg of this name.
+    pub fn start_text(&self, name: &str, text: &str) -> Result<Guest> {
+        let guest = Guest::create_from_text(self.agent, name, 1, text)?;
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner).push(guest.clone());
+        guest.unpause()?;
+        Ok(guest)
+    }
+
     /// A guest that runs the test program with this command line from its first disk, on 32 MiB of memory. libxl takes the
     /// video memory out of what it is told.
     pub fn test_guest(&self, name: &str, device_model: DeviceModel, command_line: &str) -> Result<Config> {

@@ -36,6 +36,8 @@ pub(crate) struct Images {
     pub(crate) ramdisk: PathBuf,
     /// The test guest, an ELF file that suites make disks of.
     pub(crate) guest: PathBuf,
+    /// The paravirtualised unikernel to start from.
+    pub(crate) demo: PathBuf,
     /// Checks of miniOS, a kernel for a PV domain of its own.
     pub(crate) selftest: PathBuf,
 }
@@ -46,6 +48,7 @@ pub(crate) fn images() -> Images {
     Images {
         ioemu: folder.join("ioemu-stubdom.gz"),
         ramdisk: folder.join("ioemu-stubdom.ramdisk"),
+        demo: folder.join("demo.gz"),
         guest: folder.join("guest.elf"),
         selftest: folder.join("selftest.gz"),
     }
@@ -67,6 +70,13 @@ pub(crate) fn all() -> Result<Images> {
     verify(&linked, Kind::ParavirtualKernel)?;
     write(&images.selftest, &pack(&linked)?)?;
     step.end(images.selftest.display());
+
+    let step = Step::begin("Building the demo");
+    let linked = link("stubdom", "demo")?;
+    verify(&linked, Kind::ParavirtualKernel)?;
+    let packed = pack(&linked)?;
+    write(&images.demo, &packed)?;
+    step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.demo.display()));
 
     let step = Step::begin("Building the stub domain's image");
     let linked = link("stubdom", "ioemu")?;

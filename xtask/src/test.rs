@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, anyhow};
-use tests::domain::{CD, IOEMU, RAMDISK, SELFTEST};
+use tests::domain::{CD, DEMO, IOEMU, RAMDISK, SELFTEST};
 use tests::guest_image::GuestProgram;
 use tests::suite::{self, Case, Counts, Plan};
 use tests::suites;
@@ -86,6 +86,7 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
                 (images.ioemu.clone(), IOEMU),
                 (images.ramdisk.clone(), RAMDISK),
                 (images.selftest.clone(), SELFTEST),
+                (images.demo.clone(), DEMO),
                 (media.cd.clone(), CD),
             ],
             program: Arc::clone(&program),

@@ -8,3 +8,4 @@ pub const XEN_ELFNOTE_GUEST_OS: u32 = 6;
 pub const XEN_ELFNOTE_LOADER: u32 = 8;
 pub const XEN_ELFNOTE_PAE_MODE: u32 = 9;
 pub const XEN_ELFNOTE_FEATURES: u32 = 10;
+pub const XEN_ELFNOTE_SUSPEND_CANCEL: u32 = 14;

@@ -3,6 +3,7 @@
 #![expect(unsafe_code)]
 
 use super::XenError;
+use crate::addr::{Mfn, to_usize};
 use crate::arch::{Arguments, hypercall};
 use xen_abi::sched::{self as abi, SchedPoll, SchedShutdown};
 use xen_abi::{Hypercall, Port};
@@ -36,6 +37,19 @@ pub fn shutdown(reason: ShutdownReason) -> ! {
         let _: isize =
             unsafe { hypercall(Hypercall::SchedOp, Arguments(abi::SCHEDOP_SHUTDOWN as usize, address, 0, 0, 0)) };
     }
+}
+
+/// Stands still until the toolstack has saved this domain. `true`: this is another domain, which it has restored; `false`: it
+/// is the same one, and nothing has changed.
+///
+/// `start_info` is the frame of the start information. The toolstack does more than reading and writing there: see
+/// [`crate::suspend`].
+pub(crate) fn suspend(start_info: Mfn) -> bool {
+    let argument = SchedShutdown { reason: abi::SHUTDOWN_SUSPEND };
+    let address = core::ptr::from_ref(&argument).expose_provenance();
+    let arguments = Arguments(abi::SCHEDOP_SHUTDOWN as usize, address, to_usize(start_info.number()), 0, 0);
+    // SAFETY: the argument has the operation's layout, and Xen only reads it.
+    unsafe { hypercall(Hypercall::SchedOp, arguments) == 0 }
 }
 
 /// Sleeps until Xen's system time is `until` nanoseconds or one of `ports` is pending, masked or not.

@@ -16,6 +16,19 @@ const FRAME: usize = 1514;
 /// The shortest one.
 const SHORTEST: usize = 60;
 
+/// Frames and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames that came.
+    pub frames_in: u64,
+    /// Bytes of them.
+    pub bytes_in: u64,
+    /// Frames that were sent.
+    pub frames_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+}
+
 /// A station at an interface.
 pub(super) struct Station<P: Platform> {
     net: Net<P>,
@@ -25,12 +38,13 @@ pub(super) struct Station<P: Platform> {
     received: Option<Vec<u8>>,
     /// Room for a frame that is sent.
     outgoing: Vec<u8>,
+    traffic: Traffic,
 }
 
 impl<P: Platform> Station<P> {
     pub(super) fn new(net: Net<P>, address: [u8; 6], alone: bool) -> Self {
         net.add_station(address);
-        Self { net, alone, received: None, outgoing: Vec::with_capacity(FRAME) }
+        Self { net, alone, received: None, outgoing: Vec::with_capacity(FRAME), traffic: Traffic::default() }
     }
 
     /// Looks for what came. Beside another user of the interface, that one does.
@@ -43,6 +57,10 @@ impl<P: Platform> Station<P> {
         }
     }
 
+    pub(super) const fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.net.has_room()
     }
@@ -53,12 +71,18 @@ impl<P: Platform> Station<P> {
         self.received.is_some()
     }
 
+    fn outgoing(&mut self) -> Outgoing<'_, P> {
+        Outgoing { net: &self.net, frame: &mut self.outgoing, traffic: &mut self.traffic }
+    }
+
     fn next_frame(&mut self) {
         if self.received.is_none() {
             self.received = self.net.take_for_station().map(|(mut frame, checksum)| {
                 if checksum == Checksum::Blank {
                     fill_checksum(&mut frame);
                 }
+                self.traffic.frames_in += 1;
+                self.traffic.bytes_in += frame.len() as u64;
                 frame
             });
         }
@@ -75,11 +99,11 @@ impl<P: Platform + 'static> Device for Station<P> {
             return None;
         }
         let frame = self.received.take()?;
-        Some((Incoming(frame), Outgoing { net: &self.net, frame: &mut self.outgoing }))
+        Some((Incoming(frame), self.outgoing()))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Outgoing<'_, P>> {
-        self.net.has_room().then_some(Outgoing { net: &self.net, frame: &mut self.outgoing })
+        self.net.has_room().then(|| self.outgoing())
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -103,6 +127,7 @@ impl RxToken for Incoming {
 pub(super) struct Outgoing<'a, P: Platform> {
     net: &'a Net<P>,
     frame: &'a mut Vec<u8>,
+    traffic: &'a mut Traffic,
 }
 
 impl<P: Platform> TxToken for Outgoing<'_, P> {
@@ -111,6 +136,8 @@ impl<P: Platform> TxToken for Outgoing<'_, P> {
         self.frame.resize(len.max(SHORTEST), 0);
         let (frame, _) = self.frame.split_at_mut(len);
         let result = fill(frame);
+        self.traffic.frames_out += 1;
+        self.traffic.bytes_out += self.frame.len() as u64;
         // There was room when leave was given.
         self.net.send_whole(self.frame, Offload { blank_checksum: false, segment: None });
         result

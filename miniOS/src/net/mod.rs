@@ -9,8 +9,11 @@
 
 mod config;
 mod device;
+mod listener;
 
 pub use config::{Addresses, AddressesError};
+pub use device::Traffic;
+pub use listener::Listener;
 pub use smoltcp::iface::SocketHandle;
 pub use smoltcp::socket::tcp;
 
@@ -130,8 +133,14 @@ impl<P: Platform + 'static> Stack<P> {
         }
     }
 
+    /// What has gone through it since it began.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.station.traffic()
+    }
+
     /// A socket that waits for a connection to `port`, with room for so many bytes in each direction.
-    pub fn listen(&mut self, port: u16, receive: usize, send: usize) -> SocketHandle {
+    fn listen(&mut self, port: u16, receive: usize, send: usize) -> SocketHandle {
         let buffer = |len| tcp::SocketBuffer::new(vec![0; len]);
         let mut socket = tcp::Socket::new(buffer(receive), buffer(send));
         socket.set_nagle_enabled(false);
@@ -143,7 +152,7 @@ impl<P: Platform + 'static> Stack<P> {
         self.sockets.add(socket)
     }
 
-    /// A socket of [`Self::listen`].
+    /// A connection of a [`Listener`].
     pub fn socket(&mut self, handle: SocketHandle) -> &mut tcp::Socket<'static> {
         self.sockets.get_mut(handle)
     }

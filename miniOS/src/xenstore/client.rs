@@ -5,7 +5,7 @@
 //! can be moved, and the main loop calls it when the store's event channel fires.
 //!
 //! Source: Xen's docs/misc/xenstore.txt and docs/misc/xenstore-ring.txt.
-//! Not modelled: reconnecting the ring, watch depths, what only dom0 may ask (INTRODUCE and the like).
+//! Not modelled: reconnecting the ring by ourselves, watch depths, what only dom0 may ask (INTRODUCE and the like).
 //!
 //! Invariant: an answer to a request that we do not know is dropped; a message that cannot be framed ends the
 //! connection, and every request then fails with the reason.
@@ -31,7 +31,7 @@ use xen_abi::{DomId, Port};
 use super::wire::{self, DirectoryPart, HEADER_LEN, Header, Operation, Permission, Refusal};
 use crate::boot;
 use crate::event::EventChannel;
-use crate::exec;
+use crate::exec::{self, Either, first_of};
 use crate::ring::{ByteReceiver, ByteRing, ByteSender, RingFault};
 use crate::shared_mem::{Notify, SharedMem};
 
@@ -187,6 +187,10 @@ impl Xenstore {
             last_request: 0,
             watches: BTreeMap::new(),
             last_watch: 0,
+            unanswered: 0,
+            transactions: 0,
+            moves: 0,
+            movers: Vec::new(),
             fault: None,
         };
         let store = Self { connection: Rc::new(RefCell::new(connection)), transaction: 0 };
@@ -218,13 +222,58 @@ impl Xenstore {
             if self.pump() {
                 // Others first.
                 exec::sleep(1).await;
-            } else {
-                signal.wait().await;
+            } else if let Either::Second(()) = first_of(signal.wait(), self.moved()).await {
+                signal = exec::signal(self.port());
             }
         }
         if let Some(fault) = self.fault() {
             log::error!("xenstore: no connection any more: {fault}");
         }
+    }
+
+    /// Whether the daemon has answered everything, and no transaction is open.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        let connection = self.connection.borrow();
+        connection.fault.is_none()
+            && connection.unanswered == 0
+            && connection.transactions == 0
+            && connection.outgoing.is_empty()
+            && connection.incoming.is_empty()
+    }
+
+    /// This domain goes on in another one: there is another daemon at the same page, which knows nothing of our watches. All
+    /// of them are set again, and fire.
+    pub(crate) fn resumed(&self, channel: impl Notify + 'static) {
+        let mut connection = self.connection.borrow_mut();
+        connection.channel = Box::new(channel);
+        connection.ends = None;
+        connection.moves = connection.moves.wrapping_add(1);
+        let movers = core::mem::take(&mut connection.movers);
+        let watches: Vec<(u32, String)> =
+            connection.watches.iter().map(|(id, watch)| (*id, watch.path.clone())).collect();
+        drop(connection);
+        for (id, path) in watches {
+            // A watch that the daemon does not want to set again is one that never fires.
+            drop(self.request(Operation::Watch, &path, &[&path, &token(id)], &[]));
+        }
+        movers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Waits until this domain has become another one ([`crate::suspend`]). Counts from the call on.
+    pub fn moved(&self) -> impl Future<Output = ()> + use<> {
+        let connection = self.connection.clone();
+        let known = connection.borrow().moves;
+        poll_fn(move |context| {
+            let mut connection = connection.borrow_mut();
+            if connection.moves != known {
+                return Poll::Ready(());
+            }
+            if !connection.movers.iter().any(|waker| waker.will_wake(context.waker())) {
+                connection.movers.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
     }
 
     /// Why the connection ended, if it did.
@@ -435,6 +484,7 @@ impl Xenstore {
             let id = id.and_then(|id| id.parse().ok()).filter(|id| *id != 0);
             let odd = || XenstoreError::new(Operation::TransactionStart, "", ErrorKind::Unexpected);
             let open = OpenTransaction(Self { transaction: id.ok_or_else(odd)?, ..self.clone() });
+            self.connection.borrow_mut().transactions += 1;
             let value = match body(&open.0).await {
                 Err(error) if error.refusal() == Some(Refusal::EAGAIN) && tries < RETRIES => continue,
                 value => value?,
@@ -453,14 +503,17 @@ struct OpenTransaction(Xenstore);
 impl OpenTransaction {
     async fn commit(mut self) -> Result<(), XenstoreError> {
         let end = self.0.request(Operation::TransactionEnd, "", &["T"], &[]);
+        let end = end.done().await;
         self.0.transaction = 0;
-        end.done().await
+        self.0.connection.borrow_mut().transactions -= 1;
+        end
     }
 }
 
 impl Drop for OpenTransaction {
     fn drop(&mut self) {
         if self.0.transaction != 0 {
+            self.0.connection.borrow_mut().transactions -= 1;
             // Sent, and the answer is of no interest.
             drop(self.0.request(Operation::TransactionEnd, "", &["F"], &[]));
         }
@@ -584,6 +637,13 @@ struct Connection {
     last_request: u32,
     watches: BTreeMap<u32, WatchQueue>,
     last_watch: u32,
+    /// Requests that the daemon has not answered, whoever waits for it.
+    unanswered: usize,
+    /// Transactions that have not ended.
+    transactions: usize,
+    /// How often this domain has become another one, and who wants to know.
+    moves: u32,
+    movers: Vec<Waker>,
     fault: Option<ConnectionFault>,
 }
 
@@ -614,6 +674,7 @@ impl Connection {
         self.outgoing.extend(header.encode());
         self.outgoing.extend(payload);
         self.requests.insert(request, Request { operation, answer: None, waker: None });
+        self.unanswered += 1;
         Ok(request)
     }
 
@@ -726,6 +787,7 @@ impl Connection {
             }
             return;
         }
+        self.unanswered = self.unanswered.saturating_sub(1);
         let Some(request) = self.requests.get_mut(&header.request) else { return };
         if request.answer.is_some() {
             return;

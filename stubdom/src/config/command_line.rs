@@ -34,6 +34,11 @@ const IGNORED: &[&str] = &["console", "debug"];
 impl CommandLine {
     /// Understands a command line: words separated by blanks.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
+        Self::parse_with(text, &mut [])
+    }
+
+    /// Understands a command line on which an image has some words more: each with the number that it stands for.
+    pub fn parse_with(text: &str, more: &mut [(&str, &mut Option<u16>)]) -> Result<Self, Refusal> {
         let mut line = Self::default();
         let mut level = None;
         for word in text.split_ascii_whitespace() {
@@ -55,7 +60,10 @@ impl CommandLine {
                 "vncpasswd" if value.is_empty() => Err(Reason::Malformed("an empty password lets nobody in")),
                 "vncpasswd" => once(&mut line.vnc_password, value.to_string()),
                 name if IGNORED.contains(&name) => Ok(()),
-                _ => Err(Reason::Unknown),
+                name => match more.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, place)) => number(value).and_then(|value| once(place, value)),
+                    None => Err(Reason::Unknown),
+                },
             };
             // A password is nobody's business.
             let shown = if name == "vncpasswd" { "vncpasswd=..." } else { word };

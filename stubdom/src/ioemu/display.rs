@@ -10,12 +10,12 @@
 //!   [`INTERVAL_NS`]. After [`QUIET_LOOKS`] looks in vain its next write is made to come to us
 //!   ([`VideoRam::watch`](super::video_memory::VideoRam::watch)), and there is no clock running any more.
 
-use devmodel::host::{Platform as _, Surface};
+use devmodel::host::Platform as _;
 use devmodel::machine::Machine;
 use devmodel::time::Instant;
 use minios::front::XenDomain;
 use minios::front::framebuffer::Framebuffer;
-use stubdom::vnc::{Change, Changes, Screen};
+use stubdom::picture::Picture;
 
 use super::host::World;
 
@@ -31,7 +31,7 @@ const SLOW_INTERVAL_NS: u64 = 1_000_000_000;
 
 /// The framebuffer and the time of its next drawing.
 pub(super) struct Display {
-    picture: Picture,
+    picture: Picture<XenDomain>,
     next: Option<Instant>,
     quiet_looks: u32,
     /// The guest has done something to the screen.
@@ -42,29 +42,11 @@ pub(super) struct Display {
     has_backend: bool,
 }
 
-/// The shared pages, and what was drawn into them.
-struct Picture {
-    front: Framebuffer<XenDomain>,
-    changed: bool,
-    /// What our own VNC server has not been told of, if there is one.
-    changes: Option<Changes>,
-}
-
-impl Picture {
-    fn note(&mut self, change: Change) {
-        let (width, height) = self.front.size();
-        if let Some(changes) = &mut self.changes {
-            changes.add(change, (short(width), short(height)));
-        }
-    }
-}
-
 impl Display {
     /// A display on a framebuffer that a backend shows, or our own VNC server, or both.
     pub(super) fn new(front: Framebuffer<XenDomain>, has_backend: bool, has_server: bool) -> Self {
-        let changes = has_server.then(Changes::default);
         Self {
-            picture: Picture { front, changed: false, changes },
+            picture: Picture::new(front, has_server),
             next: None,
             quiet_looks: 0,
             touched: false,
@@ -86,7 +68,12 @@ impl Display {
     /// Listens to what the backend has to say.
     pub(super) fn poll(&self) {
         // How often it looks is of no use: see the head of `minios::front::framebuffer`.
-        self.picture.front.poll();
+        self.picture.front().poll();
+    }
+
+    /// What viewers are shown.
+    pub(super) fn picture(&mut self) -> &mut Picture<XenDomain> {
+        &mut self.picture
     }
 
     /// When there is something to do.
@@ -126,12 +113,12 @@ impl Display {
     /// Draws, and says how long to wait for the next time.
     fn draw(&mut self, machine: &mut Machine, world: &mut World) -> Option<u64> {
         world.video.as_mut()?.begin_look();
-        self.refresh(machine, world, false);
+        let has_changed = self.refresh(machine, world, false);
         let video = world.video.as_mut()?;
         if !video.end_look() {
             return None;
         }
-        self.quiet_looks = if self.picture.changed { 0 } else { self.quiet_looks.saturating_add(1) };
+        self.quiet_looks = if has_changed { 0 } else { self.quiet_looks.saturating_add(1) };
         if self.quiet_looks < QUIET_LOOKS {
             return Some(INTERVAL_NS);
         }
@@ -143,55 +130,9 @@ impl Display {
         None
     }
 
-    fn refresh(&mut self, machine: &mut Machine, world: &mut World, full: bool) {
-        self.picture.changed = false;
+    /// Whether anything was drawn.
+    fn refresh(&mut self, machine: &mut Machine, world: &mut World, full: bool) -> bool {
         machine.refresh(world, &mut self.picture, full);
-        if self.picture.changed {
-            self.picture.front.flush();
-        }
+        self.picture.flush()
     }
-}
-
-impl Surface for Picture {
-    fn resize(&mut self, width: u32, height: u32) -> bool {
-        let is_done = self.front.resize(width, height);
-        if is_done {
-            self.note(Change::Size(short(width), short(height)));
-        }
-        is_done
-    }
-
-    fn write(&mut self, x: u32, y: u32, pixels: &[u32]) {
-        self.front.write(x, y, pixels);
-    }
-
-    fn changed(&mut self, x: u32, y: u32, width: u32, height: u32) {
-        self.changed = true;
-        self.front.update(x, y, width, height);
-        let part = rfb::Rect::new(short(x), short(y), short(width), short(height));
-        self.note(Change::Part(part));
-    }
-}
-
-/// What viewers are shown.
-impl rfb::Picture for Display {
-    fn size(&self) -> (u16, u16) {
-        let (width, height) = self.picture.front.size();
-        (short(width), short(height))
-    }
-
-    fn read(&self, x: u16, y: u16, row: &mut [u32]) {
-        self.picture.front.read(x.into(), y.into(), row);
-    }
-}
-
-impl Screen for Display {
-    fn changes(&mut self) -> &mut Changes {
-        self.picture.changes.get_or_insert_default()
-    }
-}
-
-/// A length in pixels. No screen has more.
-fn short(pixels: u32) -> u16 {
-    u16::try_from(pixels).unwrap_or(u16::MAX)
 }

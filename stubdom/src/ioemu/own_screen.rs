@@ -14,9 +14,15 @@ use minios::net::Stack;
 use minios::random;
 use minios::xenstore::Xenstore;
 use stubdom::config::{CommandLine, MachinePlan, Vnc, mac};
-use stubdom::vnc::Server;
+use stubdom::vnc::{self, Server};
 
 use super::start::Failure;
+
+/// The station, and the server on it.
+pub(super) struct OwnScreen {
+    pub(super) stack: Stack<Domain>,
+    pub(super) server: Server,
+}
 
 /// What an Ethernet address begins with that nobody has bought (IEEE 802, locally administered).
 const LOCAL: u8 = 2;
@@ -51,8 +57,8 @@ pub(super) async fn open(
     vnc: &Vnc,
     vm: &str,
     nics: &[Net<Domain>],
-) -> Result<(Server<Domain>, Option<[u8; 6]>), Failure> {
-    let password = password(store, line, vnc, vm).await?;
+) -> Result<(OwnScreen, Option<[u8; 6]>), Failure> {
+    let password = vnc::password(store, line, vnc, Some(vm)).await.map_err(Failure::of)?;
     let (net, address, alone) = match (line.vif, nics.first(), plan.nics.first()) {
         (Some(vif), _, _) => {
             let (net, address) = own_interface(store, spawner, platform, plan, vif).await?;
@@ -65,16 +71,16 @@ pub(super) async fn open(
     if addresses.is_empty() {
         let _ = addresses.add("dhcp");
     }
-    let stack = Stack::new(net, address, alone, &addresses, random::next(), clock::now());
+    let mut stack = Stack::new(net, address, alone, &addresses, random::next(), clock::now());
     let name = plan.name.as_deref().unwrap_or("guest");
-    let server = Server::new(stack, name, vnc, password);
+    let server = Server::new(&mut stack, name, vnc, password);
     let [a, b, c, d, e, f] = address;
     info!(
         "VNC: port {} of {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} ({})",
         vnc.port,
-        if server.addresses().is_empty() { String::from("an address by DHCP") } else { server.addresses() }
+        if stack.addresses().is_empty() { String::from("an address by DHCP") } else { stack.addresses() }
     );
-    Ok((server, (!alone).then_some(address)))
+    Ok((OwnScreen { stack, server }, (!alone).then_some(address)))
 }
 
 /// The address of a second station beside a card.
@@ -108,34 +114,4 @@ async fn own_interface(
     spawner.spawn(net.clone().run());
     super::start::ready(&path, net.session()).await?;
     Ok((net, address))
-}
-
-/// The password that viewers need; `None` lets everybody in, which somebody has to want.
-async fn password(store: &Xenstore, line: &CommandLine, vnc: &Vnc, vm: &str) -> Result<Option<rfb::Password>, Failure> {
-    if vnc.password == Some(false) {
-        return Ok(None);
-    }
-    let mut text = line.vnc_password.clone();
-    if text.is_none()
-        && let Some(backend) = store.read_optional("device/vfb/0/backend").await?
-    {
-        text = readable(store, &format!("{backend}/vncpasswd")).await?;
-    }
-    if text.is_none() {
-        text = readable(store, &format!("{vm}/vncpasswd")).await?;
-    }
-    let password = text.and_then(|text| rfb::Password::new(text.as_bytes()));
-    password.map(Some).ok_or_else(|| {
-        Failure::of(
-            "VNC without a password lets everybody in: say vncpasswd= in xl.cfg or in stubdomain_cmdline, or password=off if that is meant",
-        )
-    })
-}
-
-/// A value that may not be there, or not be ours to read.
-async fn readable(store: &Xenstore, path: &str) -> Result<Option<String>, Failure> {
-    match store.read_optional(path).await {
-        Err(error) if error.is_forbidden() => Ok(None),
-        value => Ok(value?),
-    }
 }

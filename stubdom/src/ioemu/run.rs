@@ -8,19 +8,17 @@ use minios::Port;
 use minios::clock;
 use minios::event::{self, PortSet};
 use minios::exec::{self, Executor};
-use minios::front::keyboard;
 use minios::ioreq::Source;
 use minios::ioreq::{Ioreq, Kind};
+use stubdom::keys::input_event;
 use stubdom::vnc::Console;
 
 use super::control::Control;
 use super::host::World;
 use super::io;
+use super::own_screen::OwnScreen;
 use super::start::Running;
 use super::traditional::ClockOffset;
-
-/// `BTN_MISC` to `BTN_GEAR_UP` of Linux' input-event-codes.h: buttons of pointers and other devices.
-const BUTTONS: core::ops::RangeInclusive<u16> = 0x100..=0x151;
 
 /// Everything that can wake the device model.
 enum Event {
@@ -91,14 +89,17 @@ fn serve_others(
     }
     let mut deadline = machine.next_deadline();
     if let Some(display) = display {
-        if let Some(vnc) = vnc {
-            display.set_watched(vnc.is_watched(), now);
+        if let Some(OwnScreen { server, .. }) = vnc {
+            display.set_watched(server.is_watched(), now);
         }
         display.serve(machine, world, now);
-        if let Some(vnc) = vnc {
+        if let Some(OwnScreen { stack, server }) = vnc {
             let now = clock::Instant(now.0);
-            vnc.serve(display, &mut MachineConsole { machine, world }, now);
-            deadline = earlier(deadline, vnc.deadline(now).map(|at| devmodel::Instant(at.0)));
+            stack.poll(now);
+            server.serve(stack, display.picture(), &mut MachineConsole { machine, world }, now);
+            stack.poll(now);
+            let next = [server.deadline(now), stack.next_deadline(now)].into_iter().flatten().min();
+            deadline = earlier(deadline, next.map(|at| devmodel::Instant(at.0)));
         }
         deadline = earlier(deadline, display.deadline());
     }
@@ -227,16 +228,4 @@ fn serials(running: &mut Running) {
             machine.serial_receive(world, id, &bytes[..count]);
         }
     }
-}
-
-fn input_event(event: keyboard::Event) -> Option<InputEvent> {
-    Some(match event {
-        keyboard::Event::Key { code, down } if BUTTONS.contains(&code) => InputEvent::Button { code, down },
-        keyboard::Event::Key { code, down } => InputEvent::Key { code, down },
-        keyboard::Event::Motion { dx, dy, wheel } => InputEvent::Motion { dx, dy, wheel },
-        keyboard::Event::Position { x, y, wheel } => {
-            let axis = |value: i32| u16::try_from(value.clamp(0, 0x7fff)).ok();
-            InputEvent::Position { x: axis(x)?, y: axis(y)?, wheel }
-        }
-    })
 }

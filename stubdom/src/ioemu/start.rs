@@ -36,7 +36,6 @@ use minios::xenstore::Xenstore;
 use stubdom::config::{
     CommandLine, Config, Contract, DriveBus, DrivePlan, KernelPlan, MachinePlan, Media, NicModel, Vbd, VideoModel,
 };
-use stubdom::vnc::Server;
 
 use super::disks::{Disks, buffer_len};
 use super::display::Display;
@@ -45,7 +44,7 @@ use super::guest_memory::GuestMemoryCache;
 use super::host::{Serial, World};
 use super::nics::{NIC_BYTES, Nics};
 use super::orphans;
-use super::own_screen;
+use super::own_screen::{self, OwnScreen};
 use super::phase::Phases;
 use super::traditional::ClockOffset;
 use super::video_memory::VideoRam;
@@ -89,7 +88,7 @@ pub(super) struct Running {
     /// The keyboard and pointer, if the toolstack gave us one.
     pub(super) keyboard: Option<Keyboard<Domain>>,
     /// Our own VNC server, if it was asked for.
-    pub(super) vnc: Option<Server<Domain>>,
+    pub(super) vnc: Option<OwnScreen>,
 }
 
 /// Who we are and whom we serve.
@@ -203,7 +202,7 @@ pub(super) async fn start(
         None if server.is_some() => Some(picture(platform, store, "")?),
         framebuffer => framebuffer,
     };
-    let vnc = server.map(|(server, _)| server);
+    let vnc = server.map(|(vnc, _)| vnc);
     let display = framebuffer.map(|front| Display::new(front, has_backend, vnc.is_some()));
     Ok((Running { machine, world, display, keyboard, vnc }, contract))
 }

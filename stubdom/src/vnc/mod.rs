@@ -1,16 +1,17 @@
 //! A VNC server for images: a screen, keyboard and pointer, for viewers and for browsers.
 //!
-//! It listens only where it was told to ([`Vnc`]), on a [`Stack`] of the domain's own. Every viewer has a socket and a
+//! It listens only where it was told to ([`Vnc`]), on a [`Stack`] of the domain's own, which may have other users. Every viewer has a socket and a
 //! session of its own; what is drawn is marked in all of them, and each is sent as much of it as it takes.
 
 mod changes;
+mod password;
 mod viewer;
 
 pub use changes::{Change, Changes};
+pub use password::{NoPassword, password};
 
 use alloc::collections::VecDeque;
 use alloc::format;
-use alloc::string::String;
 use alloc::vec::Vec;
 
 use devmodel::host::InputEvent;
@@ -18,7 +19,7 @@ use log::{info, warn};
 use minios::clock::Instant;
 use minios::front::Platform;
 use minios::heap;
-use minios::net::{SocketHandle, Stack};
+use minios::net::{Listener, Stack};
 use minios::random;
 
 use crate::config::{Share, Vnc};
@@ -83,12 +84,10 @@ impl Keys {
 }
 
 /// The server.
-pub struct Server<P: Platform + 'static> {
-    stack: Stack<P>,
+pub struct Server {
     config: rfb::Config,
     share: Share,
-    /// The sockets that wait for somebody, each on its port.
-    waiting: Vec<(u16, Line, SocketHandle)>,
+    doors: Vec<(Line, Listener)>,
     viewers: Vec<Viewer>,
     keys: Keys,
     back_off: BackOff,
@@ -113,30 +112,26 @@ impl BackOff {
     }
 }
 
-impl<P: Platform + 'static> Server<P> {
+impl Server {
     /// A server that listens.
     #[must_use]
-    pub fn new(stack: Stack<P>, name: &str, vnc: &Vnc, password: Option<rfb::Password>) -> Self {
-        let config = rfb::Config { name: format!("{name} - Xen stub domain"), password };
-        let mut server = Self {
-            stack,
-            config,
+    pub fn new(
+        stack: &mut Stack<impl Platform + 'static>,
+        name: &str,
+        vnc: &Vnc,
+        password: Option<rfb::Password>,
+    ) -> Self {
+        let mut listen = |line, port| (line, Listener::new(stack, port, RECEIVE_BUFFER, SEND_BUFFER));
+        let mut doors = Vec::from([listen(Line::Plain, vnc.port)]);
+        doors.extend(vnc.websocket.map(|port| listen(Line::Web, port)));
+        Self {
+            config: rfb::Config { name: format!("{name} - Xen stub domain"), password },
             share: vnc.share,
-            waiting: Vec::new(),
+            doors,
             viewers: Vec::new(),
             keys: Keys::default(),
             back_off: BackOff::default(),
-        };
-        server.listen(vnc.port, Line::Plain);
-        if let Some(port) = vnc.websocket {
-            server.listen(port, Line::Web);
         }
-        server
-    }
-
-    fn listen(&mut self, port: u16, line: Line) {
-        let socket = self.stack.listen(port, RECEIVE_BUFFER, SEND_BUFFER);
-        self.waiting.push((port, line, socket));
     }
 
     /// Whether somebody looks.
@@ -145,23 +140,22 @@ impl<P: Platform + 'static> Server<P> {
         !self.viewers.is_empty()
     }
 
-    /// What its addresses are, for people.
-    #[must_use]
-    pub fn addresses(&self) -> String {
-        self.stack.addresses()
+    /// When [`Self::serve`] has to be called at the latest, apart from what happens on the network.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.viewers.iter().filter_map(Viewer::deadline).chain(self.keys.deadline(now)).min()
     }
 
-    /// When [`Self::serve`] has to be called at the latest.
-    pub fn deadline(&mut self, now: Instant) -> Option<Instant> {
-        let doors = self.viewers.iter().filter_map(Viewer::deadline);
-        [self.stack.next_deadline(now), self.keys.deadline(now)].into_iter().flatten().chain(doors).min()
-    }
-
-    /// Does what there is to do: sends what was drawn, and takes what viewers do.
-    pub fn serve(&mut self, screen: &mut impl Screen, console: &mut impl Console, now: Instant) {
+    /// Does what there is to do: sends what was drawn, and takes what viewers do. The stack was polled before, and is to be
+    /// polled afterwards.
+    pub fn serve(
+        &mut self,
+        stack: &mut Stack<impl Platform + 'static>,
+        screen: &mut impl Screen,
+        console: &mut impl Console,
+        now: Instant,
+    ) {
         self.keys.press(console, now);
-        self.stack.poll(now);
-        self.let_in(now);
+        self.let_in(stack, now);
         for change in screen.changes().take() {
             for viewer in &mut self.viewers {
                 viewer.changed(change);
@@ -173,7 +167,7 @@ impl<P: Platform + 'static> Server<P> {
             viewer.set_leds(leds);
             if viewer.deadline().is_some_and(|until| until <= now) {
                 viewer.end("its time is over");
-                self.drop_viewer(index, now);
+                self.drop_viewer(stack, index, now);
                 continue;
             }
             let keys = &mut self.keys.waiting;
@@ -182,48 +176,31 @@ impl<P: Platform + 'static> Server<P> {
                 InputEvent::Key { .. } => keys.push_back(event),
                 event => console.input(event),
             };
-            match viewer.serve(&mut self.stack, screen, listens, &mut input) {
+            match viewer.serve(stack, screen, listens, &mut input) {
                 Outcome::Goes => index += 1,
                 Outcome::Ready { shared } => {
                     self.back_off = BackOff::default();
                     if self.is_let_in(index, shared) {
                         index += 1;
                     } else {
-                        self.drop_viewer(index, now);
+                        self.drop_viewer(stack, index, now);
                     }
                 }
                 Outcome::WrongPassword => {
                     self.back_off.failed(now);
                     index += 1;
                 }
-                Outcome::Ended => self.drop_viewer(index, now),
+                Outcome::Ended => self.drop_viewer(stack, index, now),
             }
         }
         self.keys.press(console, now);
-        self.stack.poll(now);
     }
 
     /// Makes viewers of those who have come.
-    fn let_in(&mut self, now: Instant) {
-        for index in 0..self.waiting.len() {
-            let Some((port, line, socket)) = self.waiting.get(index).copied() else { return };
-            let connection = self.stack.socket(socket);
-            if !connection.is_active() {
-                // Somebody has come and gone before anybody looked.
-                if !connection.is_listening() {
-                    self.stack.close(socket, now);
-                    self.waiting.remove(index);
-                    self.listen(port, line);
-                    return;
-                }
-                continue;
-            }
-            if !connection.may_send() {
-                continue;
-            }
-            let peer = connection.remote_endpoint().map(|peer| format!("{}", peer.addr)).unwrap_or_default();
-            self.waiting.remove(index);
-            self.listen(port, line);
+    fn let_in(&mut self, stack: &mut Stack<impl Platform + 'static>, now: Instant) {
+        for (line, door) in &mut self.doors {
+            let Some(socket) = door.accept(stack, now) else { continue };
+            let peer = stack.socket(socket).remote_endpoint().map(|peer| format!("{}", peer.addr)).unwrap_or_default();
             let reason = if self.viewers.len() >= VIEWERS_MAX {
                 Some("there are too many viewers")
             } else if heap::free_bytes() < MEMORY_MIN {
@@ -235,8 +212,8 @@ impl<P: Platform + 'static> Server<P> {
             };
             if let Some(reason) = reason {
                 warn!("VNC: {peer} is not let in: {reason}");
-                self.stack.close(socket, now);
-                return;
+                stack.close(socket, now);
+                continue;
             }
             info!("VNC: {peer} has connected");
             let [low, high] = [random::next(), random::next()].map(u64::to_le_bytes);
@@ -246,8 +223,7 @@ impl<P: Platform + 'static> Server<P> {
             }
             let session = rfb::Session::new(&self.config, challenge);
             let until = now.after(COMING_IN_NS);
-            self.viewers.push(Viewer::new(socket, line, peer, session, self.config.password.is_none(), until));
-            return;
+            self.viewers.push(Viewer::new(socket, *line, peer, session, self.config.password.is_none(), until));
         }
     }
 
@@ -268,9 +244,9 @@ impl<P: Platform + 'static> Server<P> {
         }
     }
 
-    fn drop_viewer(&mut self, index: usize, now: Instant) {
+    fn drop_viewer(&mut self, stack: &mut Stack<impl Platform + 'static>, index: usize, now: Instant) {
         let viewer = self.viewers.swap_remove(index);
-        self.stack.close(viewer.socket(), now);
+        stack.close(viewer.socket(), now);
     }
 }
 

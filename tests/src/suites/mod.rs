@@ -4,6 +4,7 @@ use crate::suite::Case;
 
 mod boot;
 mod debian;
+mod demo;
 mod disk;
 mod ends;
 mod everything;
@@ -28,6 +29,7 @@ const SUITES: &[&[Case]] = &[
     ends::CASES,
     hostile::CASES,
     minios::CASES,
+    demo::CASES,
     traditional::CASES,
     refusals::CASES,
     debian::CASES,

@@ -33,6 +33,7 @@ macro_rules! image {
             XEN_NOTE_NUMBER {virt_base}, __virt_base
             XEN_NOTE_NUMBER {entry}, _start
             XEN_NOTE_NUMBER {hypercall_page}, __hypercall_page
+            XEN_NOTE_NUMBER {suspend_cancel}, 1
 
             .section .stack, "aw", @nobits
             .balign 4096
@@ -131,6 +132,7 @@ macro_rules! image {
             virt_base = const $crate::xen_abi::elfnote::XEN_ELFNOTE_VIRT_BASE,
             entry = const $crate::xen_abi::elfnote::XEN_ELFNOTE_ENTRY,
             hypercall_page = const $crate::xen_abi::elfnote::XEN_ELFNOTE_HYPERCALL_PAGE,
+            suspend_cancel = const $crate::xen_abi::elfnote::XEN_ELFNOTE_SUSPEND_CANCEL,
         );
 
         /// Where the entry symbol goes with the address of Xen's start information.
