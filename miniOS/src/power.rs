@@ -127,7 +127,8 @@ mod tests {
         let (mut daemon, store) = FakeDaemon::new();
         let mut requests = daemon.run(&store, Requests::listen(&store)).unwrap();
         assert_eq!(daemon.get("control/feature-suspend").as_deref(), Some("1"));
-        for (text, request) in [("reboot", Request::Reboot), ("suspend", Request::Suspend), ("halt", Request::PowerOff)] {
+        for (text, request) in [("reboot", Request::Reboot), ("suspend", Request::Suspend), ("halt", Request::PowerOff)]
+        {
             daemon.set(REQUEST, "what?");
             daemon.set(REQUEST, text);
             assert_eq!(daemon.run(&store, requests.next()).unwrap(), request);

@@ -21,23 +21,14 @@ pub struct Case {
     /// When it counts as failed. Emulation is slow, and a busy machine makes it slower.
     pub limit: Duration,
     /// Shows it.
-    pub run: fn(&Context) -> Result<Outcome>,
+    pub run: fn(&Context) -> Result<()>,
 }
 
 impl Case {
     /// A case with a limit in seconds.
-    pub const fn new(name: &'static str, seconds: u64, run: fn(&Context) -> Result<Outcome>) -> Self {
+    pub const fn new(name: &'static str, seconds: u64, run: fn(&Context) -> Result<()>) -> Self {
         Self { name, limit: Duration::from_secs(seconds), run }
     }
-}
-
-/// How a case ended that did not fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is so.
-    Passed,
-    /// It could not be tried, for this reason.
-    Skipped(String),
 }
 
 /// How many cases ended in which way.
@@ -79,8 +70,6 @@ pub struct Context {
     pub agent: Agent,
     /// The release of Xen, such as `4.17`.
     pub xen: String,
-    /// Xen runs on this machine's virtualization, and not in an emulator.
-    pub kvm: bool,
     /// The folder of this case: what it writes there is kept.
     pub logs: PathBuf,
     program: Arc<GuestProgram>,
@@ -211,13 +200,9 @@ pub fn run(plan: &Plan, cases: &[&Case]) -> Result<Counts> {
             counts.again += 1;
         }
         match ended.result {
-            Ok(Outcome::Passed) => {
+            Ok(()) => {
                 counts.passed += 1;
                 println!("ok      {}", ended.title);
-            }
-            Ok(Outcome::Skipped(why)) => {
-                counts.skipped += 1;
-                println!("skipped {}: {why}", ended.title);
             }
             Err(error) => {
                 counts.failed += 1;
@@ -274,7 +259,7 @@ const SECOND_TRIES: usize = 3;
 struct Ended {
     /// Its name, and how long it took.
     title: String,
-    result: Result<Outcome>,
+    result: Result<()>,
     /// A guest has died as it does when the emulator slips, or the emulator has.
     has_slipped: bool,
 }
@@ -293,7 +278,6 @@ fn attempt(plan: &Plan, case: &Case, running: &mut Option<Testbed>) -> Result<En
     let context = Context {
         agent: testbed.agent(),
         xen: plan.xen.clone(),
-        kvm: plan.options.emulator.kvm,
         logs,
         program: Arc::clone(&plan.program),
         guests: Arc::default(),
@@ -337,7 +321,7 @@ fn boot(plan: &Plan) -> Result<Testbed> {
 }
 
 /// Runs a case in a thread of its own. One that does not end in time is left behind: without its guests it comes to nothing.
-fn perform(case: &Case, context: &Context) -> Result<Outcome> {
+fn perform(case: &Case, context: &Context) -> Result<()> {
     let (sender, receiver) = mpsc::channel();
     let (body, own) = (case.run, context.clone());
     thread::spawn(move || {

@@ -1,5 +1,6 @@
-//! `cargo xtask run`: an HVM guest on our device model, to look at and to talk to.
+//! `cargo xtask run`: an HVM guest on our device model, or the demo, to look at and to talk to.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use tests::domain::{Config, DeviceModel, Guest, IOEMU, OWN_ADDRESS, OWN_PASSWORD, OWN_WEBSOCKET, RAMDISK, Serial};
+use tests::domain::{
+    Config, DEMO, DEMO_HTTP, DeviceModel, Guest, IOEMU, OWN_ADDRESS, OWN_PASSWORD, OWN_WEBSOCKET, RAMDISK, Serial,
+    demo_config,
+};
 use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 
 use crate::config_file::{self, ConfigFile};
@@ -25,6 +29,9 @@ pub(crate) struct Arguments {
     /// An own xl.cfg, with the disk images that it names, instead of the default guest.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The paravirtualised unikernel, without a guest.
+    #[arg(long, conflicts_with_all = ["config", "dm"])]
+    demo: bool,
     /// Save what the guest shows once that stands still, then power off.
     #[arg(long, value_name = "FILE.png")]
     screenshot: Option<PathBuf>,
@@ -61,6 +68,10 @@ impl From<Dm> for DeviceModel {
 const DISPLAY: u16 = 1;
 /// What the default guest prints when its userland is up.
 const READY: &str = "stubdom guest ready";
+/// Bytes of the demo's disk.
+const DEMO_DISK: u64 = 64 << 20;
+/// When the demo's picture is taken, which never stands still.
+const DEMO_PICTURE: Duration = Duration::from_secs(15);
 /// How long the screen stands still before its picture is taken: after [`READY`], and of a guest that says no such thing.
 const STILL: Duration = Duration::from_secs(10);
 const STILL_UNKNOWN: Duration = Duration::from_secs(60);
@@ -77,6 +88,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let file = match &arguments.config {
         Some(path) => config_file::read(path, device_model, DISPLAY)?,
+        None if arguments.demo => demo()?,
         None => default_guest(device_model)?,
     };
     let logs = paths::logs("run");
@@ -132,10 +144,20 @@ fn default_guest(device_model: DeviceModel) -> Result<ConfigFile> {
     Ok(ConfigFile { name: config.name.clone(), text: config.text(), disks: vec![disk] })
 }
 
+/// The demo, with a disk that it keeps.
+fn demo() -> Result<ConfigFile> {
+    let file = paths::target().join("demo.disk");
+    if !file.exists() {
+        File::create(&file)?.set_len(DEMO_DISK)?;
+    }
+    let disk = Disk { name: "demo".to_owned(), file, format: Format::Raw, writes: Writes::Kept };
+    Ok(ConfigFile { name: "demo".to_owned(), text: demo_config("/dev/testbed/demo"), disks: vec![disk] })
+}
+
 /// Puts our image where the configurations expect it.
 pub(crate) fn install(agent: Agent) -> Result<()> {
     let images = build::images();
-    for (file, place) in [(&images.ioemu, IOEMU), (&images.ramdisk, RAMDISK)] {
+    for (file, place) in [(&images.ioemu, IOEMU), (&images.ramdisk, RAMDISK), (&images.demo, DEMO)] {
         agent.put(place, &std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?)?;
     }
     Ok(())
@@ -161,18 +183,34 @@ fn with_guest(
     step.done();
     let password = if guest.shows_itself() { format!("   (password: {OWN_PASSWORD})") } else { String::new() };
     eprintln!("Screen:  vncviewer 127.0.0.1:{vnc}{password}");
+    if arguments.demo {
+        let page = forward(testbed, &format!("TCP:{OWN_ADDRESS}:{DEMO_HTTP}"), 8080)?;
+        eprintln!("Page:    http://127.0.0.1:{page}/");
+    }
     if arguments.browser {
-        ensure!(guest.shows_itself(), "--browser is for the default guest: its stub domain has a server for browsers");
+        ensure!(
+            guest.shows_itself(),
+            "--browser is for the default guest and the demo, which have servers for browsers"
+        );
         let websocket = forward(testbed, &format!("TCP:{OWN_ADDRESS}:{OWN_WEBSOCKET}"), OWN_WEBSOCKET)?;
         eprintln!("Browser: {}", browser::serve(websocket, OWN_PASSWORD)?);
     }
     eprintln!("Serial:  socat -,raw,echo=0 TCP:127.0.0.1:{serial}");
     eprintln!("Logs:    {}", logs.display());
-    eprintln!("Ctrl-C powers off. The guest's serial console:");
+    let console =
+        if arguments.demo { "The demo's shell, to be read here and used there" } else { "The guest's serial console" };
+    eprintln!("Ctrl-C powers off. {console}:");
     let printed = guest.serial().clone();
     thread::spawn(move || copy(&printed, &mut io::stdout()));
     if let Some(path) = &arguments.screenshot {
-        take_picture(&guest, path, interrupt, arguments.config.is_none())?;
+        if arguments.demo {
+            if matches!(interrupt.recv_timeout(DEMO_PICTURE), Err(RecvTimeoutError::Timeout)) {
+                guest.picture()?.save(path)?;
+                eprintln!("\nThe picture of the screen is in {}", path.display());
+            }
+        } else {
+            take_picture(&guest, path, interrupt, arguments.config.is_none())?;
+        }
     } else {
         while matches!(interrupt.recv_timeout(Duration::from_secs(1)), Err(RecvTimeoutError::Timeout)) {
             if guest.state()?.is_none() {

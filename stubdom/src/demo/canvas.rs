@@ -74,7 +74,11 @@ impl DrawTarget for Canvas<'_> {
         Ok(())
     }
 
-    fn fill_contiguous<I: IntoIterator<Item = Rgb888>>(&mut self, area: &Rectangle, colors: I) -> Result<(), Infallible> {
+    fn fill_contiguous<I: IntoIterator<Item = Rgb888>>(
+        &mut self,
+        area: &Rectangle,
+        colors: I,
+    ) -> Result<(), Infallible> {
         let visible = area.intersection(&self.bounding_box());
         if visible != *area {
             return self.draw_iter(area.points().zip(colors).map(|(at, color)| Pixel(at, color)));

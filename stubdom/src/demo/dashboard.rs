@@ -87,7 +87,8 @@ impl Dashboard {
         let uptime = format!("{}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60);
         text(picture, &FONT_10X20, TITLE, LEFT, 12, 40, format!("{} on miniOS", status.name))?;
         text(picture, &FONT_10X20, TITLE, RIGHT, 12, 36, format!("{uptime:>36}"))?;
-        let headings = [(LEFT, MEMORY, "Memory"), (LEFT, DISK, "Disk"), (LEFT, NETWORK, "Network"), (LEFT, INPUT, "Input")];
+        let headings =
+            [(LEFT, MEMORY, "Memory"), (LEFT, DISK, "Disk"), (LEFT, NETWORK, "Network"), (LEFT, INPUT, "Input")];
         for (x, y, heading) in headings.into_iter().chain([(RIGHT, EVENTS, "Events")]) {
             text(picture, &FONT_10X20, TITLE, x, y, 10, heading.to_string())?;
         }

@@ -40,7 +40,8 @@ impl Network {
         let line = CommandLine::parse_with(boot::command_line(), &mut [("http", &mut port)]);
         let line = line.map_err(|refusal| format!("{refusal}"))?;
         let path = format!("device/vif/{}", line.vif.unwrap_or(0));
-        let Some(address) = store.read_optional(&format!("{path}/mac")).await.map_err(|error| format!("{error}"))? else {
+        let Some(address) = store.read_optional(&format!("{path}/mac")).await.map_err(|error| format!("{error}"))?
+        else {
             if line.vnc.is_some() || port.is_some() || line.vif.is_some() {
                 warn!("there is no {path}: nothing is served");
             }

@@ -141,7 +141,8 @@ impl Shell {
     }
 
     fn status(&self) -> String {
-        let version = version::version().map_or_else(|error| format!("unknown: {error}"), |version| version.to_string());
+        let version =
+            version::version().map_or_else(|error| format!("unknown: {error}"), |version| version.to_string());
         format!(
             "name    {}\nXen     {version}\nuptime  {} s\nmemory  {} of {} KiB free\n",
             self.status.borrow().name,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::domain::{Config, DeviceModel, FOLDER, Guest};
-use crate::suite::{Case, Context, Outcome};
+use crate::suite::{Case, Context};
 use crate::testbed::Stream;
 use crate::vnc::{Screen, Viewer};
 
@@ -38,7 +38,7 @@ pub(super) fn entry_with(context: &Context, name: &str, change: &str) -> Result<
 
 /// The same behind AHCI, with a second disk that is read and written through queued commands, and a third one behind a
 /// second controller.
-fn ahci(context: &Context) -> Result<Outcome> {
+fn ahci(context: &Context) -> Result<()> {
     // Linux gives names to disks in the order in which it is through with them.
     let config = entry_with(context, "emulated", "s#/dev/sda1 #/dev/sda1,/dev/sdb1,/dev/sdc1 #")?
         .line("hdtype='ahci'")
@@ -74,7 +74,7 @@ fn ahci(context: &Context) -> Result<Outcome> {
     ensure!(blocks.len() == 2 && blocks[0] + 4000 <= blocks[1], "nothing was discarded:\n{left}\n{said}");
     let tail = left.split(' ').next().unwrap_or_default();
     ensure!(said.contains(&format!("tail-{tail}")), "{tail} is on the disk, but:\n{said}");
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// libxl plugs six disks into AHCI. The others are for Xen's driver, unless somebody asks for more controllers.
@@ -83,7 +83,7 @@ const SECOND_CONTROLLER: &str = "device_model_args_hvm=['-device','ahci,id=ahci1
 
 /// No driver of Xen for the disk: every sector goes through the IDE model, from the boot sector to the last. And a disc in
 /// one drive and none in another: what Linux' drivers make of them, by packets and by the bus master.
-fn emulated(context: &Context) -> Result<Outcome> {
+fn emulated(context: &Context) -> Result<()> {
     let mut config = entry(context, "emulated")?;
     let disc = format!("{FOLDER}/disc.iso");
     // Not a whole number of the transfer buffer's lengths.
@@ -146,7 +146,7 @@ const SCREENFUL: &str = r"\033c\033[?25l\033[2J\033[HThe quick brown fox jumps o
 
 /// The console in graphics, against what QEMU's own VGA shows for the same text.
 /// And how Linux takes its disk and its network over from the emulated ones.
-fn graphics(context: &Context) -> Result<Outcome> {
+fn graphics(context: &Context) -> Result<()> {
     let config = entry(context, "graphics")?.line("vif=['bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05']");
     let guest = console(context, &config)?;
     guest.serial().send(
@@ -163,7 +163,7 @@ fn graphics(context: &Context) -> Result<Outcome> {
 }
 
 /// xl's default card, with its own BIOS in a mode of 24 bits: GRUB's own driver of it shows a line less.
-fn cirrus(context: &Context) -> Result<Outcome> {
+fn cirrus(context: &Context) -> Result<()> {
     let config = entry_with(context, "graphics", "s/1024x768x32/1024x768x24/; s/all_video/vbe/")?;
     let guest = console(context, &config.line("vga='cirrus'").line("videoram=8"))?;
     power_off(&guest)
@@ -205,10 +205,10 @@ pub(super) fn draw(context: &Context, guest: &Guest, viewer: &mut Viewer<Stream>
     Ok(())
 }
 
-pub(super) fn power_off(guest: &Guest) -> Result<Outcome> {
+pub(super) fn power_off(guest: &Guest) -> Result<()> {
     guest.serial().send(b"poweroff\r")?;
     guest.wait_for_end(Duration::from_secs(120))?;
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// Every pixel, each channel within what cards differ by.

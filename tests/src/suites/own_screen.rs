@@ -10,7 +10,7 @@ use super::debian::{compare, draw, entry, power_off, reference};
 use super::everything::tablet;
 use crate::clients::{LibVncClient, vncsnapshot};
 use crate::domain::{Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
-use crate::suite::{Case, Context, Outcome};
+use crate::suite::{Case, Context};
 use crate::vnc::Viewer;
 
 pub(super) const CASES: &[Case] = &[Case::new("the-stub-domain-shows-its-screen-itself", 600, shows)];
@@ -22,7 +22,7 @@ const BACK_OFF: Duration = Duration::from_secs(3);
 
 /// No framebuffer of the toolstack, and no network card of the stub domain's own: the guest's picture comes by the guest's
 /// network, under another address.
-fn shows(context: &Context) -> Result<Outcome> {
+fn shows(context: &Context) -> Result<()> {
     let config = entry(context, "graphics")?
         .line("usb=1")
         .line("usbdevice='tablet'")

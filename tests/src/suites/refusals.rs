@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::domain::{Config, DeviceModel, FOLDER, IOEMU};
-use crate::suite::{Case, Context, Outcome};
+use crate::suite::{Case, Context};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("an-unknown-argument-is-refused", 240, unknown_argument),
@@ -56,7 +56,7 @@ fn with_store_changed(context: &Context, change: &str) -> Result<Config> {
 }
 
 /// Creates the guest, and expects that its stub domain says these words on one line, and crashes.
-fn refuse(context: &Context, config: &Config, words: &[&str]) -> Result<Outcome> {
+fn refuse(context: &Context, config: &Config, words: &[&str]) -> Result<()> {
     let name = &config.name;
     let file = format!("{FOLDER}/{name}.cfg");
     context.agent.put(&file, config.text().as_bytes())?;
@@ -83,7 +83,7 @@ fn refuse(context: &Context, config: &Config, words: &[&str]) -> Result<Outcome>
     let reason = value("error ");
     ensure!(!reason.is_empty(), "no key `error`; {both}");
     said_once(&log, words, Some(reason)).context(both)?;
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// Exactly one line has all these words, and it is the reason in the store as well.
@@ -97,39 +97,39 @@ fn said_once(log: &str, words: &[&str], reason: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-fn unknown_argument(context: &Context) -> Result<Outcome> {
+fn unknown_argument(context: &Context) -> Result<()> {
     let config = context
         .test_guest("refused", DeviceModel::Stubdom, "run=idle")?
         .line("device_model_args_hvm = [\"-frobnicate\"]");
     refuse(context, &config, &["error", "device-model argument \"-frobnicate\" is unknown"])
 }
 
-fn qxl(context: &Context) -> Result<Outcome> {
+fn qxl(context: &Context) -> Result<()> {
     let mut config = context.test_guest("refused", DeviceModel::Stubdom, "run=idle")?.line("vga = \"qxl\"");
     // libxl gives such a card 128 MiB.
     (config.memory, config.lines) = (192, [config.lines, vec!["videoram = 128".to_owned()]].concat());
     refuse(context, &config, &["error", "qxl-vga", "vga=\"stdvga\""])
 }
 
-fn network_card(context: &Context) -> Result<Outcome> {
+fn network_card(context: &Context) -> Result<()> {
     let config =
         context.test_guest("refused", DeviceModel::Stubdom, "run=idle")?.line("vif = [\"bridge=xenbr0,model=pcnet\"]");
     refuse(context, &config, &["error", "pcnet", "model=e1000"])
 }
 
-fn command_line(context: &Context) -> Result<Outcome> {
+fn command_line(context: &Context) -> Result<()> {
     let config =
         context.test_guest("refused", DeviceModel::Stubdom, "run=idle")?.line("stubdomain_cmdline = \"frobnicate=1\"");
     refuse(context, &config, &["error", "command-line option \"frobnicate=1\" is unknown"])
 }
 
 /// The script says that all is well, but gives the backend no disk.
-fn silent_backend(context: &Context) -> Result<Outcome> {
+fn silent_backend(context: &Context) -> Result<()> {
     let body = "[ \"$1\" = add ] && xenstore-write \"$XENBUS_PATH/hotplug-status\" connected; exit 0";
     refuse(context, &with_script(context, body)?, &["error", "device/vbd/768", "in time"])
 }
 
-fn closing_backend(context: &Context) -> Result<Outcome> {
+fn closing_backend(context: &Context) -> Result<()> {
     let config = with_store_changed(
         context,
         "xenstore-write \"$XENBUS_PATH/hotplug-status\" connected \"$XENBUS_PATH/state\" 6; exit 0",
@@ -137,19 +137,19 @@ fn closing_backend(context: &Context) -> Result<Outcome> {
     refuse(context, &config, &["error", "device/vbd/768", "Clos"])
 }
 
-fn malformed_number(context: &Context) -> Result<Outcome> {
+fn malformed_number(context: &Context) -> Result<()> {
     let change = "xenstore-write /local/domain/$own/device/vbd/768/virtual-device banana";
     refuse(context, &with_store_changed(context, change)?, &["error", "device/vbd/768/virtual-device", "malformed"])
 }
 
-fn missing_argument(context: &Context) -> Result<Outcome> {
+fn missing_argument(context: &Context) -> Result<()> {
     let change = "xenstore-rm $vm/image/dm-argv/003";
     refuse(context, &with_store_changed(context, change)?, &["error", "dm-argv", "003"])
 }
 
 /// As little as Xen's domain builder can start with: 4 MiB. Without a graphics card libxl adds no video memory to that.
 /// The largest picture does not fit beside the image.
-fn little_memory(context: &Context) -> Result<Outcome> {
+fn little_memory(context: &Context) -> Result<()> {
     let mut config = context.test_guest("refused", DeviceModel::Stubdom, "run=idle")?;
     for line in ["vga = \"none\"", "videoram = 0", "stubdomain_memory = 4"] {
         config = config.line(line);
@@ -158,14 +158,14 @@ fn little_memory(context: &Context) -> Result<Outcome> {
 }
 
 /// The image as a PV domain of its own. Nobody made a place in the store for its reason, so the log has to do.
-fn no_target(context: &Context) -> Result<Outcome> {
+fn no_target(context: &Context) -> Result<()> {
     let log = alone(context, "lonely", "true")?;
     said_once(&log, &["error", "target"], None).context(log)?;
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// The same with everything in the store that a stub domain has, for a guest that Xen does not let it serve.
-fn no_privilege(context: &Context) -> Result<Outcome> {
+fn no_privilege(context: &Context) -> Result<()> {
     let config = context.test_guest("other", DeviceModel::Qemu, "run=idle")?;
     let _guest = context.start_paused(&config)?;
     let log = alone(
@@ -180,7 +180,7 @@ fn no_privilege(context: &Context) -> Result<Outcome> {
         xenstore-chmod /local/domain/$own/device-model/$guest n$own r$guest",
     )?;
     said_once(&log, &["error", "Xen refuses"], None).context(log)?;
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// Starts the image as a PV domain after these preparations, which know it as `$own`, and waits for its crash. Gives its log.
