@@ -408,10 +408,15 @@ impl Serial {
 
     /// Waits until the guest has printed `text`, and gives everything so far.
     pub fn wait_for(&self, text: &str, limit: Duration) -> Result<String> {
+        self.wait_for_past(0, text, limit)
+    }
+
+    /// The same for what is printed after the first `known` bytes.
+    pub fn wait_for_past(&self, known: usize, text: &str, limit: Duration) -> Result<String> {
         let end = Instant::now() + limit;
         let mut heard = Vec::new();
         loop {
-            let (more, goes_on) = self.wait_past(heard.len(), end.saturating_duration_since(Instant::now()));
+            let (more, goes_on) = self.wait_past(known + heard.len(), end.saturating_duration_since(Instant::now()));
             let is_over = more.is_empty();
             heard.extend(more);
             let so_far = String::from_utf8_lossy(&heard);

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod domain;
 pub mod guest_image;
 pub mod guest_screen;
+pub mod novnc_page;
 pub mod suite;
 pub mod suites;
 pub mod testbed;

@@ -72,6 +72,8 @@ pub struct Context {
     pub xen: String,
     /// The folder of this case: what it writes there is kept.
     pub logs: PathBuf,
+    /// The folder of programs that cases install, for all of them.
+    pub tools: PathBuf,
     program: Arc<GuestProgram>,
     guests: Arc<Mutex<Vec<Guest>>>,
 }
@@ -175,6 +177,8 @@ pub struct Plan {
     pub logs: PathBuf,
     /// The stub domain's image, and the ramdisk that toolstacks insist on.
     pub images: Vec<(PathBuf, &'static str)>,
+    /// The folder of programs that cases install.
+    pub tools: PathBuf,
     /// The test program.
     pub program: Arc<GuestProgram>,
 }
@@ -279,6 +283,7 @@ fn attempt(plan: &Plan, case: &Case, running: &mut Option<Testbed>) -> Result<En
         agent: testbed.agent(),
         xen: plan.xen.clone(),
         logs,
+        tools: plan.tools.clone(),
         program: Arc::clone(&plan.program),
         guests: Arc::default(),
     };

@@ -43,15 +43,20 @@ impl Screen {
         Ok(())
     }
 
-    /// Reads a PNG file of 8-bit red, green and blue, as [`Screen::save`] writes it.
+    /// Reads a PNG file of 8-bit red, green and blue, as [`Screen::save`] writes it. What shines through is not looked at.
     pub fn from_png(bytes: &[u8]) -> Result<Self> {
         let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info()?;
         let mut data = vec![0; reader.output_buffer_size().context("the picture is too large")?];
         let info = reader.next_frame(&mut data)?;
-        ensure!(info.color_type == png::ColorType::Rgb, "the picture is not one of red, green and blue");
         ensure!(info.bit_depth == png::BitDepth::Eight, "the picture has not 8 bits of each colour");
-        let (pixels, _) = data[..info.buffer_size()].as_chunks::<3>();
-        let pixels = pixels.iter().map(|[red, green, blue]| u32::from_be_bytes([0, *red, *green, *blue])).collect();
+        let channels = match info.color_type {
+            png::ColorType::Rgb => 3,
+            png::ColorType::Rgba => 4,
+            other => bail!("the picture is not one of red, green and blue, but {other:?}"),
+        };
+        let pixel =
+            |channels: &[u8]| channels.iter().take(3).fold(0, |pixel, channel| pixel << 8 | u32::from(*channel));
+        let pixels = data[..info.buffer_size()].chunks_exact(channels).map(pixel).collect();
         Ok(Self { width: info.width, height: info.height, pixels })
     }
 

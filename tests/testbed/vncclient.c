@@ -1,7 +1,8 @@
 /* A viewer on libvncclient: takes the picture of a screen with an encoding, and writes it to standard output.
  *
- *     vncclient PORT PASSWORD ENCODING
+ *     vncclient PORT PASSWORD ENCODING [size WIDTH HEIGHT] [type TEXT] [point X Y]... [click]
  *
+ * Before, it waits until the screen has this size, or types letters, digits and Enter, or moves the pointer and clicks.
  * The output is "WIDTH HEIGHT\n", then red, green and blue of each pixel. It ends with 2 where it is not let in. */
 #include <rfb/rfbclient.h>
 #include <stdio.h>
@@ -32,12 +33,61 @@ static void updated(rfbClient *client)
     is_done |= pixels_drawn >= client->width * client->height;
 }
 
+/* Handles what comes within 100 ms. */
+static int listen_for_a_moment(rfbClient *client)
+{
+    /* The library does not look at what it has read already. */
+    int waits = client->buffered > 0 ? 1 : WaitForMessage(client, 100000);
+    return waits == 0 || (waits > 0 && HandleRFBServerMessage(client));
+}
+
+static void press(rfbClient *client, uint32_t key)
+{
+    SendKeyEvent(client, key, TRUE);
+    SendKeyEvent(client, key, FALSE);
+    listen_for_a_moment(client);
+}
+
+/* Does what the words say, and gives whether it could. */
+static int perform(rfbClient *client, char **words)
+{
+    int x = 0, y = 0, i;
+
+    for (; *words; words++) {
+        if (!strcmp(*words, "size")) {
+            int width = atoi(*++words), height = atoi(*++words);
+            for (i = 0; i < 3000 && (client->width != width || client->height != height); i++)
+                if (!listen_for_a_moment(client))
+                    return 0;
+            /* And until it is drawn. */
+            for (i = 0; i < 100; i++)
+                if (!listen_for_a_moment(client))
+                    return 0;
+        } else if (!strcmp(*words, "type")) {
+            for (const char *letter = *++words; *letter; letter++)
+                press(client, (unsigned char)*letter);
+            press(client, 0xff0d);
+        } else if (!strcmp(*words, "point")) {
+            x = atoi(*++words);
+            y = atoi(*++words);
+            SendPointerEvent(client, x, y, 0);
+            for (i = 0; i < 3; i++)
+                listen_for_a_moment(client);
+        } else if (!strcmp(*words, "click")) {
+            SendPointerEvent(client, x, y, rfbButton1Mask);
+            listen_for_a_moment(client);
+            SendPointerEvent(client, x, y, 0);
+        }
+    }
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     rfbClient *client = rfbGetClient(8, 3, 4);
     int i;
 
-    if (argc != 4 || !client)
+    if (argc < 4 || !client)
         return 1;
     password = argv[2];
     client->serverHost = strdup("127.0.0.1");
@@ -53,12 +103,11 @@ int main(int argc, char **argv)
     rfbEnableClientLogging = FALSE;
     if (!rfbInitClient(client, NULL, NULL))
         return 2;
-    for (i = 0; i < 500 && !is_done; i++) {
-        /* The library does not look at what it has read already. */
-        int waits = client->buffered > 0 ? 1 : WaitForMessage(client, 100000);
-        if (waits < 0 || (waits > 0 && !HandleRFBServerMessage(client)))
+    if (!perform(client, argv + 4))
+        return 3;
+    for (i = 0; i < 500 && !is_done; i++)
+        if (!listen_for_a_moment(client))
             return 3;
-    }
     if (!is_done)
         return 4;
     printf("%d %d\n", client->width, client->height);

@@ -2,7 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod browser;
 mod build;
 mod ci;
 mod config_file;

@@ -44,10 +44,20 @@ pub(crate) const BUILD: &[Package] = &[
 pub(crate) const VIEWERS: &[Package] = &[
     Package { name: "libvncserver-dev", file: "/usr/include/rfb/rfbclient.h" },
     Package { name: "vncsnapshot", file: "/usr/bin/vncsnapshot" },
+    Package { name: "gvncviewer", file: "/usr/bin/gvnccapture" },
+    Package { name: "tigervnc-viewer", file: "/usr/bin/xtigervncviewer" },
+    Package { name: "xvfb", file: "/usr/bin/Xvfb" },
+    Package { name: "xdotool", file: "/usr/bin/xdotool" },
+    Package { name: "python3-venv", file: "/usr/share/doc/python3-venv" },
+    Package { name: "chromium", file: "/usr/bin/chromium" },
+    Package { name: "chromium-driver", file: "/usr/bin/chromedriver" },
+    NOVNC,
 ];
 
+const NOVNC: Package = Package { name: "novnc", file: "/usr/share/novnc/vnc.html" };
+
 /// The page that shows a screen in a browser.
-pub(crate) const BROWSER: &[Package] = &[Package { name: "novnc", file: "/usr/share/novnc/vnc.html" }];
+pub(crate) const BROWSER: &[Package] = &[NOVNC];
 
 /// Builds libFuzzer.
 pub(crate) const FUZZ: &[Package] = &[Package { name: "g++", file: "/usr/bin/c++" }];

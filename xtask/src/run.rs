@@ -14,12 +14,13 @@ use tests::domain::{
     Config, DEMO, DEMO_HTTP, DeviceModel, Guest, IOEMU, OWN_ADDRESS, OWN_PASSWORD, OWN_WEBSOCKET, RAMDISK, Serial,
     demo_config,
 };
+use tests::novnc_page;
 use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 
 use crate::config_file::{self, ConfigFile};
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{browser, build, emulator, guest, paths};
+use crate::{build, emulator, guest, packages, paths};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -193,7 +194,8 @@ fn with_guest(
             "--browser is for the default guest and the demo, which have servers for browsers"
         );
         let websocket = forward(testbed, &format!("TCP:{OWN_ADDRESS}:{OWN_WEBSOCKET}"), OWN_WEBSOCKET)?;
-        eprintln!("Browser: {}", browser::serve(websocket, OWN_PASSWORD)?);
+        packages::ensure_installed(packages::BROWSER)?;
+        eprintln!("Browser: {}", novnc_page::serve(websocket, OWN_PASSWORD)?);
     }
     eprintln!("Serial:  socat -,raw,echo=0 TCP:127.0.0.1:{serial}");
     eprintln!("Logs:    {}", logs.display());

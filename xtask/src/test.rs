@@ -89,6 +89,7 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
                 (images.demo.clone(), DEMO),
                 (media.cd.clone(), CD),
             ],
+            tools: paths::target().join("tools"),
             program: Arc::clone(&program),
         });
     }

@@ -7,7 +7,7 @@ use core::convert::Infallible;
 
 use embedded_graphics::Drawable;
 use embedded_graphics::draw_target::DrawTarget;
-use embedded_graphics::geometry::{Dimensions, Point, Size};
+use embedded_graphics::geometry::{Point, Size};
 use embedded_graphics::mono_font::ascii::{FONT_7X13, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle, MonoTextStyleBuilder};
 use embedded_graphics::pixelcolor::{Rgb888, RgbColor, WebColors};
@@ -47,11 +47,10 @@ const EVENT_HEIGHT: i32 = 16;
 #[derive(Default)]
 pub(crate) struct Dashboard {
     texts: Vec<String>,
-    samples: Option<usize>,
-    pointer: Option<((u16, u16), u8)>,
     free: Option<usize>,
-    /// How many samples there have been.
-    graphs: Vec<Sample>,
+    pointer: Option<((u16, u16), u8)>,
+    /// How many samples there had been.
+    sampled: Option<u64>,
 }
 
 impl Dashboard {
@@ -126,16 +125,12 @@ impl Dashboard {
             let mut canvas = Canvas::new(picture);
             bar(&mut canvas, Rectangle::new(Point::new(LEFT, MEMORY + 28), Size::new(COLUMN, 16)), used)?;
         }
-        let graphs = (status.samples.len(), status.samples.back().copied());
-        if self.samples != Some(graphs.0) || graphs.0 == SAMPLES {
-            self.samples = Some(graphs.0);
-            self.graphs.clear();
-            self.graphs.extend(&status.samples);
+        if self.sampled.replace(status.sampled) != Some(status.sampled) {
             let at = |y| Rectangle::new(Point::new(LEFT, y), GRAPH);
             let disk = |sample: &Sample| (sample.disk_read, sample.disk_written);
             let network = |sample: &Sample| (sample.network_in, sample.network_out);
-            graph(&mut Canvas::new(picture), at(DISK + 44), self.graphs.iter().map(disk))?;
-            graph(&mut Canvas::new(picture), at(NETWORK + 44), self.graphs.iter().map(network))?;
+            graph(&mut Canvas::new(picture), at(DISK + 44), status.samples.iter().map(disk))?;
+            graph(&mut Canvas::new(picture), at(NETWORK + 44), status.samples.iter().map(network))?;
         }
         if self.pointer.replace((input.pointer, input.buttons)) != Some((input.pointer, input.buttons)) {
             pad(&mut Canvas::new(picture), input.pointer, input.buttons)?;
@@ -197,7 +192,6 @@ fn pad(canvas: &mut Canvas<'_>, (x, y): (u16, u16), buttons: u8) -> Result<(), I
     let corner = area.top_left + Point::new(place(x, PAD.width), place(y, PAD.height));
     let color = if buttons == 0 { Rgb888::WHITE } else { TITLE };
     let dot = Circle::new(corner, DOT);
-    debug_assert!(area.contains(dot.bounding_box().top_left));
     dot.into_styled(PrimitiveStyle::with_fill(color)).draw(canvas)
 }
 

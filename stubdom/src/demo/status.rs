@@ -35,6 +35,8 @@ pub(crate) struct Status {
     pub(crate) input: Input,
     /// Per second, the latest last.
     pub(crate) samples: VecDeque<Sample>,
+    /// How many there have been.
+    pub(crate) sampled: u64,
     last: Totals,
     is_to_be_drawn: bool,
 }
@@ -93,6 +95,7 @@ pub(crate) fn new(name: &str) -> Shared {
         events: VecDeque::with_capacity(EVENTS),
         input: Input::default(),
         samples: VecDeque::with_capacity(SAMPLES),
+        sampled: 0,
         last: Totals { at: clock::now(), ..Totals::default() },
         is_to_be_drawn: true,
     }))
@@ -164,6 +167,7 @@ impl Status {
             self.samples.pop_front();
         }
         self.samples.push_back(sample);
+        self.sampled += 1;
         self.last = now;
         self.is_to_be_drawn = true;
     }

@@ -121,6 +121,24 @@ fn everything(context: &Context) -> Result<()> {
 
 /// The pointer goes to the corners of the screen and into its middle, and a button is pressed there.
 pub(super) fn tablet(guest: &Guest, size: (u16, u16)) -> Result<()> {
+    tablet_by(guest, size, |places| {
+        let mut viewer = guest.viewer()?;
+        for (x, y) in places {
+            viewer.point(*x, *y, 0)?;
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        let (x, y) = places.last().copied().unwrap_or_default();
+        viewer.point(x, y, 1)?;
+        viewer.point(x, y, 0)
+    })
+}
+
+/// The same by a person who moves the pointer from place to place, and clicks at the last.
+pub(super) fn tablet_by(
+    guest: &Guest,
+    size: (u16, u16),
+    point: impl FnOnce(&[(u16, u16)]) -> Result<()>,
+) -> Result<()> {
     // A line for each event: seconds and microseconds, then type, code and value.
     guest.serial().send(
         b"device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); \
@@ -128,14 +146,8 @@ pub(super) fn tablet(guest: &Guest, size: (u16, u16)) -> Result<()> {
     )?;
     guest.serial().wait_for("tablet-is-event", LIMIT)?;
     std::thread::sleep(Duration::from_secs(3));
-    let mut viewer = guest.viewer()?;
     let (right, bottom) = (size.0 - 1, size.1 - 1);
-    for (x, y) in [(right / 2, bottom / 2), (0, 0), (right, 0), (right, bottom), (0, bottom)] {
-        viewer.point(x, y, 0)?;
-        std::thread::sleep(Duration::from_millis(300));
-    }
-    viewer.point(0, bottom, 1)?;
-    viewer.point(0, bottom, 0)?;
+    point(&[(right / 2, bottom / 2), (0, 0), (right, 0), (right, bottom), (0, bottom)])?;
     let said = guest.serial().wait_for("seen-42", LIMIT)?;
     let events = said.split("tablet-is-").last().context("events")?;
     // Type, code and the lower half of the value: absolute X and Y, the left button. QEMU divides by the picture's size, so

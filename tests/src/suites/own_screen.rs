@@ -2,21 +2,26 @@
 
 use std::io::{Read as _, Write as _};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::debian::{compare, draw, entry, power_off, reference};
-use super::everything::tablet;
-use crate::clients::{LibVncClient, vncsnapshot};
+use super::everything::{tablet, tablet_by};
+use crate::clients::{LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
 use crate::domain::{Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context};
 use crate::vnc::Viewer;
 
-pub(super) const CASES: &[Case] = &[Case::new("the-stub-domain-shows-its-screen-itself", 600, shows)];
+pub(super) const CASES: &[Case] = &[
+    Case::new("the-stub-domain-shows-its-screen-itself", 600, shows),
+    Case::new("others-viewers-look-type-and-point", 600, others_viewers),
+];
 
 /// Viewers that are let in.
 const VIEWERS: usize = 8;
+/// How long the guest may take for what it is asked.
+const LIMIT: Duration = Duration::from_secs(60);
 /// How long it takes after a wrong password until somebody is let in again, and more.
 const BACK_OFF: Duration = Duration::from_secs(3);
 
@@ -34,7 +39,7 @@ fn shows(context: &Context) -> Result<()> {
     draw(context, &guest, &mut viewer)?;
     drop(viewer);
     passwords(&guest)?;
-    others_viewers(context, &guest)?;
+    encodings(context, &guest)?;
     other_ways(context)?;
     crowd(&guest)?;
     guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; sleep 3\r")?;
@@ -49,20 +54,82 @@ fn passwords(guest: &Guest) -> Result<()> {
     Ok(())
 }
 
-/// Viewers that nobody here wrote see the same, by every encoding.
-fn others_viewers(context: &Context, guest: &Guest) -> Result<()> {
-    let client = LibVncClient::build(&context.logs)?;
+/// By every encoding.
+fn encodings(context: &Context, guest: &Guest) -> Result<()> {
     let port = context.agent.forward(&guest.vnc_address(), 0)?;
+    let client = LibVncClient::build(port, OWN_PASSWORD, &context.logs)?;
     let reference = reference()?;
     for encoding in ["raw", "hextile", "zlib", "zrle", "tight", "copyrect raw"] {
-        let picture = client.picture(port, OWN_PASSWORD, encoding)?.context("libvncclient is not let in")?;
+        let picture = client.picture_by(encoding, OWN_PASSWORD)?.context("libvncclient is not let in")?;
         let compared = compare(&picture, &reference);
         compared.with_context(|| format!("libvncclient with encoding {encoding}"))?;
     }
-    vncsnapshot(port, OWN_PASSWORD, &context.logs)?;
-    ensure!(client.picture(port, "falsch", "raw")?.is_none(), "libvncclient is let in with a wrong password");
-    thread::sleep(BACK_OFF);
-    Ok(())
+    vncsnapshot(port, OWN_PASSWORD, &context.logs)
+}
+
+/// Viewers that nobody here wrote: those that stay follow the modes from the firmware's to the picture, all see it as it is,
+/// and a person at each can type and point.
+fn others_viewers(context: &Context) -> Result<()> {
+    let config = entry(context, "graphics")?.line("usb=1").line("usbdevice='tablet'");
+    let guest = context.start_paused(&config.own_screen("bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05"))?;
+    let port = context.agent.forward(&guest.vnc_address(), 0)?;
+    let websocket = context.agent.forward(&format!("TCP:{OWN_ADDRESS}:{OWN_WEBSOCKET}"), 0)?;
+    let mut tiger = TigerVnc::open(port, OWN_PASSWORD, &context.logs)?.context("TigerVNC is not let in")?;
+    let mut browser = NoVnc::open(websocket, OWN_PASSWORD)?.context("noVNC is not let in")?;
+    let mut client = LibVncClient::build(port, OWN_PASSWORD, &context.logs)?;
+    let mut tool = Vncdotool::install(&context.tools, port, OWN_PASSWORD, &context.logs)?;
+    let reference = reference()?;
+    let size = (reference.width, reference.height);
+    let follower = client.follow(size)?;
+    ensure!(tiger.picture()?.height < size.1 && browser.picture()?.height < size.1, "there is a picture already");
+
+    guest.unpause()?;
+    draw(context, &guest, &mut guest.viewer()?)?;
+    guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; stty -F /dev/tty1 -echo; sleep 3\r")?;
+    compare(&follower.picture()?, &reference).context("libvncclient")?;
+    let persons: [(&str, &mut dyn Person); 4] =
+        [("TigerVNC", &mut tiger), ("noVNC", &mut browser), ("libvncclient", &mut client), ("vncdotool", &mut tool)];
+    for (name, person) in persons {
+        operate(context, &guest, name, person).with_context(|| name.to_owned())?;
+    }
+    let picture = gvnccapture(port, OWN_PASSWORD, &context.logs)?.context("gvnccapture is not let in")?;
+    compare(&picture, &reference).context("gvnccapture")?;
+
+    const WRONG: &str = "falsch";
+    let is_kept_out = |name: &str, is_let_in: bool| {
+        ensure!(!is_let_in, "{name} is let in with a wrong password");
+        // Who is let in is the end of the wait.
+        thread::sleep(BACK_OFF);
+        guest.viewer().map(drop)
+    };
+    is_kept_out("TigerVNC", TigerVnc::open(port, WRONG, &context.logs)?.is_some())?;
+    is_kept_out("noVNC", NoVnc::open(websocket, WRONG)?.is_some())?;
+    is_kept_out("libvncclient", client.picture_by("raw", WRONG)?.is_some())?;
+    is_kept_out("vncdotool", tool.is_let_in(WRONG)?)?;
+    is_kept_out("gvnccapture", gvnccapture(port, WRONG, &context.logs)?.is_some())?;
+    power_off(&guest)
+}
+
+/// Looks, types a line that the guest hears, and moves the tablet from corner to corner.
+fn operate(context: &Context, guest: &Guest, name: &str, person: &mut dyn Person) -> Result<()> {
+    let reference = reference()?;
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        let picture = person.picture()?;
+        let Err(error) = compare(&picture, &reference) else { break };
+        if Instant::now() > end {
+            picture.save(&context.logs.join(format!("{name}.png")))?;
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(500));
+    }
+    let known = guest.serial().text().len();
+    guest.serial().send(b"echo listens-$((6 * 7)); read -r line </dev/tty1; echo heard-$line\r")?;
+    guest.serial().wait_for_past(known, "listens-42", LIMIT)?;
+    let line = format!("{} 4711", name.to_lowercase());
+    person.type_line(&line)?;
+    guest.serial().wait_for_past(known, &format!("heard-{line}"), LIMIT)?;
+    tablet_by(guest, (1024, 768), |places| person.point(places))
 }
 
 /// By IPv6, and by WebSocket (RFC 6455, 1.3 and 5.2) with a browser's words.

@@ -7,14 +7,11 @@ use std::thread;
 use anyhow::{Result, anyhow};
 use tiny_http::{Header, Method, Request, Response, Server};
 
-use crate::packages;
-
-/// Where the package lies.
+/// Where the package `novnc` lies.
 const FOLDER: &str = "/usr/share/novnc";
 
 /// Serves the page, for a VNC server whose WebSocket is at this port of this machine. Gives the page's address.
-pub(crate) fn serve(websocket: u16, password: &str) -> Result<String> {
-    packages::ensure_installed(packages::BROWSER)?;
+pub fn serve(websocket: u16, password: &str) -> Result<String> {
     let server = Server::http(("127.0.0.1", 0)).map_err(|error| anyhow!("cannot serve a page: {error}"))?;
     let port = server.server_addr().to_ip().map_or(0, |address| address.port());
     thread::spawn(move || {

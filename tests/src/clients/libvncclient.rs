@@ -1,0 +1,93 @@
+//! libvncclient, of Debian's `libvncserver-dev`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::Person;
+use crate::vnc::Screen;
+
+/// A viewer on it.
+#[derive(Debug)]
+pub struct LibVncClient {
+    program: PathBuf,
+    port: u16,
+    password: String,
+}
+
+/// One that waits until the screen has another size.
+#[derive(Debug)]
+pub struct Follower(Child);
+
+impl LibVncClient {
+    /// Builds it.
+    pub fn build(port: u16, password: &str, folder: &Path) -> Result<Self> {
+        let program = folder.join("vncclient");
+        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/vncclient.c");
+        let output = Command::new("cc").args(["-o"]).arg(&program).args([source, "-lvncclient"]).output();
+        let output = output.context("cannot start cc")?;
+        ensure!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(Self { program, port, password: password.to_owned() })
+    }
+
+    fn command(&self, password: &str, encoding: &str, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args([&self.port.to_string(), password, encoding]).args(words);
+        command
+    }
+
+    /// Takes a picture with this encoding. `None`: it is not let in.
+    pub fn picture_by(&self, encoding: &str, password: &str) -> Result<Option<Screen>> {
+        picture_of(&self.command(password, encoding, &[]).output()?)
+    }
+
+    /// Connects, and takes a picture once the screen has this size.
+    pub fn follow(&self, size: (u32, u32)) -> Result<Follower> {
+        let (width, height) = (size.0.to_string(), size.1.to_string());
+        let mut command = self.command(&self.password, "zrle", &["size", &width, &height]);
+        Ok(Follower(command.stdout(Stdio::piped()).spawn()?))
+    }
+}
+
+impl Follower {
+    /// The picture.
+    pub fn picture(self) -> Result<Screen> {
+        picture_of(&self.0.wait_with_output()?)?.context("libvncclient is not let in")
+    }
+}
+
+fn picture_of(output: &Output) -> Result<Option<Screen>> {
+    match output.status.code() {
+        Some(0) => {}
+        Some(2) => return Ok(None),
+        code => bail!("libvncclient ended with {code:?}"),
+    }
+    let end = output.stdout.iter().position(|byte| *byte == b'\n').context("libvncclient said nothing")?;
+    let (size, pixels) = output.stdout.split_at(end);
+    let size = String::from_utf8_lossy(size);
+    let (width, height) = size.split_once(' ').context("no size")?;
+    let (pixels, _) = pixels[1..].as_chunks::<3>();
+    let pixels = pixels.iter().map(|[red, green, blue]| u32::from_be_bytes([0, *red, *green, *blue])).collect();
+    Ok(Some(Screen { width: width.parse()?, height: height.parse()?, pixels }))
+}
+
+impl Person for LibVncClient {
+    fn picture(&mut self) -> Result<Screen> {
+        self.picture_by("tight", &self.password)?.context("libvncclient is not let in")
+    }
+
+    fn type_line(&mut self, text: &str) -> Result<()> {
+        let output = self.command(&self.password, "raw", &["type", text]).output()?;
+        picture_of(&output)?.context("libvncclient is not let in").map(drop)
+    }
+
+    fn point(&mut self, places: &[(u16, u16)]) -> Result<()> {
+        let words: Vec<String> =
+            places.iter().flat_map(|(x, y)| ["point".into(), x.to_string(), y.to_string()]).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).chain(["click"]).collect();
+        picture_of(&self.command(&self.password, "raw", &words).output()?)?
+            .context("libvncclient is not let in")
+            .map(drop)
+    }
+}

@@ -1,0 +1,64 @@
+//! Viewers that somebody else wrote, for this machine to look through at a screen in the testbed.
+
+mod gtk_vnc;
+mod libvncclient;
+mod novnc;
+mod tigervnc;
+mod vncdotool;
+mod vncsnapshot;
+
+pub use gtk_vnc::gvnccapture;
+pub use libvncclient::LibVncClient;
+pub use novnc::NoVnc;
+pub use tigervnc::TigerVnc;
+pub use vncdotool::Vncdotool;
+pub use vncsnapshot::vncsnapshot;
+
+use std::path::{Path, PathBuf};
+use std::process::Child;
+
+use anyhow::Result;
+
+use crate::vnc::Screen;
+
+/// Somebody at a viewer.
+pub trait Person {
+    /// What the viewer shows.
+    fn picture(&mut self) -> Result<Screen>;
+
+    /// Types letters and digits, and Enter.
+    fn type_line(&mut self, text: &str) -> Result<()>;
+
+    /// Moves the pointer from place to place, and clicks at the last.
+    fn point(&mut self, places: &[(u16, u16)]) -> Result<()>;
+}
+
+/// Time at each place.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(300);
+
+/// A program that ends with this.
+#[derive(Debug)]
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A file with a password as VNC programs have it: encrypted with a key that everybody knows.
+fn password_file(password: &str, folder: &Path) -> Result<PathBuf> {
+    use des::cipher::{BlockCipherEncrypt as _, KeyInit as _};
+    const KEY: [u8; 8] = [23, 82, 107, 6, 35, 78, 88, 7];
+    let mut block = [0; 8];
+    for (byte, letter) in block.iter_mut().zip(password.bytes()) {
+        *byte = letter;
+    }
+    let mut block = block.into();
+    des::Des::new(&KEY.map(u8::reverse_bits).into()).encrypt_block(&mut block);
+    let file = folder.join(format!("password-{password}"));
+    std::fs::write(&file, block)?;
+    Ok(file)
+}
