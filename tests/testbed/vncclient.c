@@ -1,9 +1,10 @@
 /* A viewer on libvncclient: takes the picture of a screen with an encoding, and writes it to standard output.
  *
- *     vncclient PORT PASSWORD ENCODING [size WIDTH HEIGHT] [type TEXT] [point X Y]... [click]
+ *     vncclient PORT PASSWORD ENCODING [wait] [type TEXT] [point X Y]... [click]
  *
- * Before, it waits until the screen has this size, or types letters, digits and Enter, or moves the pointer and clicks.
+ * Before, it waits until its standard input ends, or types letters, digits and Enter, or moves the pointer and clicks.
  * The output is "WIDTH HEIGHT\n", then red, green and blue of each pixel. It ends with 2 where it is not let in. */
+#include <poll.h>
 #include <rfb/rfbclient.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,13 +55,13 @@ static int perform(rfbClient *client, char **words)
     int x = 0, y = 0, i;
 
     for (; *words; words++) {
-        if (!strcmp(*words, "size")) {
-            int width = atoi(*++words), height = atoi(*++words);
-            for (i = 0; i < 3000 && (client->width != width || client->height != height); i++)
+        if (!strcmp(*words, "wait")) {
+            struct pollfd input = { .fd = 0, .events = POLLIN };
+            while (poll(&input, 1, 0) == 0)
                 if (!listen_for_a_moment(client))
                     return 0;
-            /* And until it is drawn. */
-            for (i = 0; i < 100; i++)
+            /* What is on its way. */
+            for (i = 0; i < 20; i++)
                 if (!listen_for_a_moment(client))
                     return 0;
         } else if (!strcmp(*words, "type")) {

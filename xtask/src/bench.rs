@@ -22,6 +22,7 @@ use crate::image::{self, Xen};
 use crate::progress::Step;
 use crate::{build, emulator, guest, paths, run};
 
+mod encoders;
 mod linux;
 
 #[derive(clap::Args)]
@@ -35,6 +36,9 @@ pub(crate) struct Arguments {
     /// Measure what Debian's drivers get out of the devices, too. On dom0's QEMU that takes a quarter of an hour.
     #[arg(long)]
     linux: bool,
+    /// Compare the encodings of our VNC server with libvncserver's, on this machine and without Xen, and nothing else.
+    #[arg(long)]
+    encoders: bool,
     /// Measure with the clock of this machine, which has to be idle then, instead of counting instructions.
     #[arg(long)]
     no_icount: bool,
@@ -178,6 +182,10 @@ struct Sample {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     ensure!(arguments.runs > 0, "--runs is at least 1");
+    if arguments.encoders {
+        encoders::run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let images = build::all()?;
     let folder = paths::target().join("bench").join(arguments.xen.to_string());
     let logs = folder.join("logs");

@@ -4,8 +4,14 @@
 //! again. Prints megabytes of picture (four bytes a pixel) per second and bytes per frame.
 //!
 //! Run: `cargo run --release --example throughput`
+//!
+//! With the name of a file, it leaves a sequence of such pictures there, and prints for each encoding that others have as well
+//! its number, the bytes of all but the first picture when each is sent as a whole, and the nanoseconds that took. `cargo
+//! xtask bench --encoders` has libvncserver send the same.
 
 use rfb::{Config, Picture, Session};
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::time::{Duration, Instant};
 
 const WIDTH: u16 = 1280;
@@ -69,6 +75,9 @@ impl Terminal {
 }
 
 fn main() {
+    if let Some(file) = std::env::args_os().nth(1) {
+        return compare(&mut BufWriter::new(File::create(file).expect("the file can be made")));
+    }
     for (name, list) in [
         ("Raw", &[0_i32][..]),
         ("Hextile", &[5]),
@@ -88,16 +97,65 @@ fn main() {
     }
 }
 
-/// Sends frames to a viewer that asks for the next one at once.
-fn measure(list: &[i32], scroll: bool) -> (f64, usize) {
+/// Pictures of the sequence for others.
+const SEQUENCE: usize = 24;
+
+/// Every other picture has scrolled by a line, the others are new.
+fn compare(file: &mut impl Write) {
     let pixels = vec![0; usize::from(WIDTH) * usize::from(HEIGHT)];
     let mut terminal = Terminal { pixels, seed: 0x1234_5678_9abc_def1 };
-    terminal.draw_all();
+    let mut pictures = Vec::new();
+    for frame in 0..SEQUENCE {
+        if frame % 2 == 1 {
+            terminal.pixels.copy_within(usize::from(WIDTH) * 16.., 0);
+            terminal.draw_line(usize::from(HEIGHT) - 16);
+        } else {
+            terminal.draw_all();
+        }
+        terminal.pixels.iter().for_each(|pixel| file.write_all(&pixel.to_le_bytes()).expect("the disk has room"));
+        pictures.push(terminal.pixels.clone());
+    }
+    for encoding in [5, 6, 7, 16] {
+        let mut session = session(&[encoding]);
+        let (mut time, mut bytes) = (Duration::ZERO, 0);
+        for (frame, pixels) in pictures.iter().enumerate() {
+            let picture = Terminal { pixels: pixels.clone(), seed: 0 };
+            let start = Instant::now();
+            session.damage(0, 0, WIDTH, HEIGHT);
+            let sent = ask(&mut session, &picture);
+            if frame > 0 {
+                time += start.elapsed();
+                bytes += sent;
+            }
+        }
+        println!("{encoding} {bytes} {}", time.as_nanos());
+    }
+}
+
+fn session(list: &[i32]) -> Session {
     let mut session = Session::new(&Config { name: "throughput".into(), password: None }, [0; 16]);
     let mut input = b"RFB 003.008\n\x01\x01\x02\x00".to_vec();
     input.extend(u16::try_from(list.len()).unwrap().to_be_bytes());
     list.iter().for_each(|number| input.extend(number.to_be_bytes()));
     session.receive(&input, &mut |_| {}).unwrap();
+    session
+}
+
+/// Asks for the next picture, and gives the bytes of it.
+fn ask(session: &mut Session, picture: &Terminal) -> usize {
+    let request = [3, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+    session.receive(&request, &mut |_| {}).unwrap();
+    let mut out = Vec::with_capacity(1 << 20);
+    session.produce(picture, 1 << 23, &mut out);
+    out.len()
+}
+
+/// Sends frames to a viewer that asks for the next one at once.
+fn measure(list: &[i32], scroll: bool) -> (f64, usize) {
+    let pixels = vec![0; usize::from(WIDTH) * usize::from(HEIGHT)];
+    let mut terminal = Terminal { pixels, seed: 0x1234_5678_9abc_def1 };
+    terminal.draw_all();
+    let mut session = session(list);
     let (mut time, mut bytes) = (Duration::ZERO, 0);
     for frame in 0..=FRAMES {
         if frame > 0 && scroll {
@@ -110,14 +168,11 @@ fn measure(list: &[i32], scroll: bool) -> (f64, usize) {
             session.damage(0, 0, WIDTH, HEIGHT);
         }
         let start = Instant::now();
-        let request = [3, 1, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
-        session.receive(&request, &mut |_| {}).unwrap();
-        let mut out = Vec::with_capacity(1 << 20);
-        session.produce(&terminal, 1 << 23, &mut out);
+        let sent = ask(&mut session, &terminal);
         // The first one has nothing to refer to.
         if frame > 0 {
             time += start.elapsed();
-            bytes += out.len();
+            bytes += sent;
         }
     }
     let megabytes = f64::from(WIDTH) * f64::from(HEIGHT) * 4.0 * f64::from(FRAMES) / 1e6;

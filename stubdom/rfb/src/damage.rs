@@ -45,6 +45,9 @@ struct Tiles {
     bottom: usize,
 }
 
+/// Our tiles in the width of one of ZRLE.
+const ZRLE_TILES: usize = 4;
+
 impl Damage {
     /// For a picture of this size, all of which is damaged.
     pub(crate) fn all(size: (u16, u16)) -> Self {
@@ -97,6 +100,8 @@ impl Damage {
         let lowest = tiles.bottom.min(top.saturating_add(limit.rows.clamp(1, most)));
         let bottom = (top..lowest).find(|row| !self.get(left, *row)).unwrap_or(lowest);
         let widest = most.checked_div(bottom.saturating_sub(top)).unwrap_or(1).max(1);
+        // Whole tiles of ZRLE, where it has to be cut.
+        let widest = if widest > ZRLE_TILES { widest.saturating_sub(widest % ZRLE_TILES) } else { widest };
         let rightmost = tiles.right.min(left.saturating_add(widest));
         let whole = |column: usize| (top..bottom).all(|row| self.get(column, row));
         let right = (left..rightmost).find(|column| !whole(*column)).unwrap_or(rightmost);

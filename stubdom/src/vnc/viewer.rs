@@ -12,8 +12,8 @@ use minios::net::{SocketHandle, Stack};
 use super::Change;
 use crate::keys;
 
-/// Bytes of pixels that are encoded in one go.
-const PIXELS_AT_ONCE: usize = 256 << 10;
+/// Bytes of pixels after which no further rectangle is encoded in one go.
+const PIXELS_AT_ONCE: usize = 64 << 10;
 /// Bytes that wait for the socket while more is encoded: what is not encoded yet can still be replaced by what is newer.
 const WAITING_MAX: usize = 16 << 10;
 /// Bytes that are taken from the socket in one go.

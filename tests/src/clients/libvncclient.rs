@@ -16,7 +16,7 @@ pub struct LibVncClient {
     password: String,
 }
 
-/// One that waits until the screen has another size.
+/// One that stays until it is asked for its picture.
 #[derive(Debug)]
 pub struct Follower(Child);
 
@@ -42,16 +42,15 @@ impl LibVncClient {
         picture_of(&self.command(password, encoding, &[]).output()?)
     }
 
-    /// Connects, and takes a picture once the screen has this size.
-    pub fn follow(&self, size: (u32, u32)) -> Result<Follower> {
-        let (width, height) = (size.0.to_string(), size.1.to_string());
-        let mut command = self.command(&self.password, "zrle", &["size", &width, &height]);
-        Ok(Follower(command.stdout(Stdio::piped()).spawn()?))
+    /// Connects, and follows the screen.
+    pub fn follow(&self) -> Result<Follower> {
+        let mut command = self.command(&self.password, "zrle", &["wait"]);
+        Ok(Follower(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?))
     }
 }
 
 impl Follower {
-    /// The picture.
+    /// The picture that it has by now. Its standard input ends with the wait for it.
     pub fn picture(self) -> Result<Screen> {
         picture_of(&self.0.wait_with_output()?)?.context("libvncclient is not let in")
     }

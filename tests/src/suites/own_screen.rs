@@ -11,7 +11,7 @@ use super::everything::{tablet, tablet_by};
 use crate::clients::{LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
 use crate::domain::{Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context};
-use crate::vnc::Viewer;
+use crate::vnc::{Screen, Viewer};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("the-stub-domain-shows-its-screen-itself", 600, shows),
@@ -79,9 +79,9 @@ fn others_viewers(context: &Context) -> Result<()> {
     let mut client = LibVncClient::build(port, OWN_PASSWORD, &context.logs)?;
     let mut tool = Vncdotool::install(&context.tools, port, OWN_PASSWORD, &context.logs)?;
     let reference = reference()?;
-    let size = (reference.width, reference.height);
-    let follower = client.follow(size)?;
-    ensure!(tiger.picture()?.height < size.1 && browser.picture()?.height < size.1, "there is a picture already");
+    let follower = client.follow()?;
+    let smaller = |screen: Screen| screen.height < reference.height;
+    ensure!(smaller(tiger.picture()?) && smaller(browser.picture()?), "the screen has its last mode already");
 
     guest.unpause()?;
     draw(context, &guest, &mut guest.viewer()?)?;

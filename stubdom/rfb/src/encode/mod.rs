@@ -30,8 +30,11 @@ use alloc::vec::Vec;
 /// The largest rectangle that is read at once: 64 KiB, and 64 rows.
 const READ_AT_ONCE: Limit = Limit { pixels: 16384, rows: 4 };
 
-/// The largest rectangle that is read tile by tile. Large ones compress better: 256 rows.
-const READ_BY_TILES: Limit = Limit { pixels: 1 << 20, rows: 16 };
+/// The largest rectangle that is read tile by tile: a row of ZRLE's tiles, as wide as most screens are. Each rectangle ends
+/// the block of the compressor, so many small ones are larger than few.
+const READ_BY_TILES: Limit = Limit { pixels: 2048 * 64, rows: 4 };
+/// How many times the bytes of other rectangles it may have, where nothing can be compressed.
+const TILES_EXPAND: usize = 4;
 
 /// Encodes rectangles for one viewer.
 pub(crate) struct Encoder {
@@ -82,9 +85,9 @@ impl Encoder {
 
     /// How large a rectangle may be that is encoded at once, where `bytes` may be sent.
     pub(crate) fn limit(&self, bytes: usize) -> Limit {
-        let most = match self.encoding {
-            Encoding::Raw | Encoding::Hextile | Encoding::Zlib | Encoding::Tight => READ_AT_ONCE,
-            Encoding::Zrle => READ_BY_TILES,
+        let (most, bytes) = match self.encoding {
+            Encoding::Raw | Encoding::Hextile | Encoding::Zlib | Encoding::Tight => (READ_AT_ONCE, bytes),
+            Encoding::Zrle => (READ_BY_TILES, bytes.saturating_mul(TILES_EXPAND)),
         };
         Limit { pixels: bytes.checked_div(self.wire.bytes()).unwrap_or(0).min(most.pixels), ..most }
     }

@@ -100,7 +100,10 @@ fn put_tile(pixels: &[u32], width: usize, wire: &Wire, palette: &mut Palette, ou
     }
 }
 
-/// Finds the colours, and the shortest way before compression.
+/// Packed indices get half as long as runs do when they are compressed.
+const PACKED_SHRINKS: usize = 2;
+
+/// Finds the colours, and the shortest way.
 fn choose(pixels: &[u32], width: usize, wire: &Wire, palette: &mut Palette) -> Subencoding {
     palette.clear();
     let (mut singles, mut longer, mut lengths) = (0_usize, 0_usize, 0_usize);
@@ -133,7 +136,7 @@ fn choose(pixels: &[u32], width: usize, wire: &Wire, palette: &mut Palette) -> S
         if colours <= MOST_PACKED {
             let row = width.saturating_mul(index_bits(colours)).div_ceil(8);
             let rows = pixels.len().checked_div(width).unwrap_or(0);
-            consider(Subencoding::Packed, heads.saturating_add(row.saturating_mul(rows)));
+            consider(Subencoding::Packed, heads.saturating_add(row.saturating_mul(rows) / PACKED_SHRINKS));
         }
     }
     best

@@ -29,7 +29,7 @@ fn viewers_follow_the_size_of_the_picture() {
         received(&mut session, &set_encodings(&[16, encoding]));
         received(&mut session, &request_all(true));
         exchange(&mut session, &mut viewer, &screen, PLENTY);
-        assert_eq!(viewer.encodings(), [16]);
+        assert_eq!(viewer.encodings(), [16; 2], "64 lines each at most");
         for (width, height) in [(200, 50), (33, 300), (1, 1), (640, 480)] {
             screen = Screen::new(width, height, 0);
             screen.draw(3, [0, 0, width, height], &mut Numbers(8));
