@@ -260,3 +260,120 @@ impl<P: Platform> Disk<P> {
 async fn all(transfers: impl Iterator<Item = impl Future<Output = Result<(), DiskError>>>) -> Result<(), DiskError> {
     join_all(transfers).await.into_iter().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Executor;
+    use crate::front::block::tests::Backend;
+    use crate::front::fake::{Bench, FakePlatform};
+    use std::vec;
+    use xen_abi::Port;
+
+    /// A disk whose backend is there.
+    fn connected() -> (Bench, Disk<FakePlatform>, Backend) {
+        let mut bench = Bench::new("vbd", 768);
+        let path = alloc::string::String::from(bench.path());
+        let disk = Disk::new(bench.platform.clone(), &bench.store, &path).unwrap();
+        bench.start(disk.block().clone().run());
+        let backend = offer(&mut bench);
+        (bench, disk, backend)
+    }
+
+    fn offer(bench: &mut Bench) -> Backend {
+        bench.back("feature-max-indirect-segments", "256");
+        bench.back("state", "2");
+        let backend = Backend::new(bench);
+        for (key, value) in [("sectors", "4096"), ("sector-size", "512"), ("info", "0"), ("state", "4")] {
+            bench.back(key, value);
+        }
+        backend
+    }
+
+    /// Lets the program and the backend take turns.
+    fn turn(executor: &mut Executor, disk: &Disk<FakePlatform>, backend: &mut Backend) -> usize {
+        executor.run();
+        let count = backend.serve();
+        if let Some(Port(port)) = disk.block().port() {
+            exec::signalled(Port(port));
+        }
+        executor.run();
+        count
+    }
+
+    #[test]
+    fn long_transfers_are_several_pieces_side_by_side() {
+        let (_bench, disk, mut backend) = connected();
+        let mut executor = Executor::new();
+        let data: Vec<u8> = (0..PIECE * 6 + 1024).map(|at| u8::try_from(at / 512 % 251).unwrap()).collect();
+        let written = data.clone();
+        let task = executor.spawn({
+            let disk = disk.clone();
+            async move {
+                disk.write(8, &written).await?;
+                let mut read = vec![0; written.len()];
+                disk.read(8, &mut read).await.map(|()| read)
+            }
+        });
+        let mut counts = Vec::new();
+        while counts.len() < 4 {
+            counts.push(turn(&mut executor, &disk, &mut backend));
+        }
+        assert_eq!(counts, [4, 3, 4, 3], "the buffer has room for four");
+        assert_eq!(task.take().unwrap().unwrap(), data);
+        assert_eq!(backend.disk[8 * 512..8 * 512 + data.len()], data);
+    }
+
+    #[test]
+    fn what_a_backend_has_not_answered_is_asked_of_the_next_one() {
+        let (mut bench, disk, _) = connected();
+        let mut executor = Executor::new();
+        let task = executor.spawn({
+            let disk = disk.clone();
+            async move { disk.write(0, &[7; 4096]).await }
+        });
+        executor.run();
+        bench.back("state", "5");
+        bench.back("state", "6");
+        executor.run();
+        assert_eq!(task.take(), None);
+        let mut backend = offer(&mut bench);
+        assert_eq!(turn(&mut executor, &disk, &mut backend), 1);
+        assert_eq!(task.take(), Some(Ok(())));
+        assert_eq!(backend.disk[..4096], [7; 4096]);
+    }
+
+    #[test]
+    fn a_transfer_that_nobody_awaits_any_more_leaves_its_piece_when_it_is_over() {
+        let (_bench, disk, mut backend) = connected();
+        let mut executor = Executor::new();
+        for _ in 0..PIECES * 3 {
+            let disk = disk.clone();
+            executor.spawn(async move {
+                let mut data = [0; 512];
+                // Given up at once.
+                exec::first_of(disk.read(0, &mut data), core::future::ready(())).await;
+            });
+            executor.run();
+        }
+        let task = executor.spawn({
+            let disk = disk.clone();
+            async move { disk.read(0, &mut [0; 512]).await }
+        });
+        for _ in 0..4 {
+            turn(&mut executor, &disk, &mut backend);
+        }
+        assert_eq!(task.take(), Some(Ok(())));
+        assert!(disk.pieces.borrow().parts.iter().all(|part| *part == Part::Free));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let (_bench, disk, _backend) = connected();
+        let mut executor = Executor::new();
+        let beyond = executor.block_on(disk.read(4096, &mut [0; 512]));
+        assert_eq!(beyond, Err(DiskError::Refused(SubmitError::OutOfRange)));
+        let half = executor.block_on(disk.write(0, &[0; 100]));
+        assert_eq!(half, Err(DiskError::Refused(SubmitError::Misaligned)));
+    }
+}

@@ -24,18 +24,22 @@ use crate::{build, emulator, guest, paths, run};
 
 mod encoders;
 mod linux;
+mod network;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The release of Xen.
     #[arg(long, default_value = "4.17")]
     xen: Xen,
-    /// How many guests of each kind are measured; the table shows medians.
+    /// How many test guests of each kind are measured; the table shows medians.
     #[arg(long, default_value_t = 3)]
     runs: u32,
     /// Measure what Debian's drivers get out of the devices, too. On dom0's QEMU that takes a quarter of an hour.
     #[arg(long)]
     linux: bool,
+    /// Measure what TCP gets out of a network frontend in the demo, and in a paravirtualised Linux.
+    #[arg(long)]
+    network: bool,
     /// Compare the encodings of our VNC server with libvncserver's, on this machine and without Xen, and nothing else.
     #[arg(long)]
     encoders: bool,
@@ -161,6 +165,12 @@ const FIGURES: &[Figure] = &[
         unit: ("1/s", 1.0),
         target: Target::RatioAtLeast(1.0),
     },
+    Figure {
+        name: "pv-tcp",
+        title: "PV: TCP to dom0, Linux and our demo",
+        unit: SPEED,
+        target: Target::RatioAtLeast(0.5),
+    },
     Figure { name: "image", title: "packed image", unit: ("KiB", 1024.0), target: Target::AtMost(IMAGE_KIB) },
     Figure {
         name: "idle-wakes",
@@ -181,7 +191,6 @@ struct Sample {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
-    ensure!(arguments.runs > 0, "--runs is at least 1");
     if arguments.encoders {
         encoders::run()?;
         return Ok(ExitCode::SUCCESS);
@@ -227,6 +236,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut outcome = measure_all(agent, arguments.runs, &logs, &mut samples);
     if outcome.is_ok() && arguments.linux {
         outcome = measure_linux(agent, &logs, &mut samples);
+    }
+    if outcome.is_ok() && arguments.network {
+        let step = Step::begin("The demo and a paravirtualised Linux send to dom0");
+        outcome = network::measure(agent, &logs.join("linux-pv.log")).map(|found| samples.extend(found));
+        step.done();
     }
     agent.save_logs(&logs)?;
     let step = Step::begin("Powering off");

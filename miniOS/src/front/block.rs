@@ -827,7 +827,7 @@ impl Iterator for Spans {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::front::fake::{Bench, FakePlatform};
     use crate::ring::widen;
@@ -838,13 +838,13 @@ mod tests {
     const DISK_SECTORS: u64 = 4096;
 
     /// A backend on the other side of the ring, with a disk in memory.
-    struct Backend {
+    pub(crate) struct Backend {
         platform: Rc<FakePlatform>,
         ring: FakeMemory,
         slots: u32,
         consumed: u32,
         produced: u32,
-        disk: Vec<u8>,
+        pub(crate) disk: Vec<u8>,
         /// Requests seen, as operation and number of segments.
         seen: Vec<(u8, usize)>,
         /// The status of all answers.
@@ -853,7 +853,7 @@ mod tests {
     }
 
     impl Backend {
-        fn new(bench: &Bench) -> Self {
+        pub(crate) fn new(bench: &Bench) -> Self {
             let pages = bench.front("ring-page-order").map_or(1, |order| 1 << order.parse::<u32>().unwrap());
             let first = if pages == 1 { "ring-ref".to_string() } else { "ring-ref0".to_string() };
             let (ring, at) = bench.platform.granted(u32::try_from(bench.front_number(&first)).unwrap()).unwrap();
@@ -935,7 +935,7 @@ mod tests {
         }
 
         /// Performs and answers everything, the latest first.
-        fn serve(&mut self) -> usize {
+        pub(crate) fn serve(&mut self) -> usize {
             let requests = self.take();
             let ids: Vec<u64> = requests.iter().map(|request| self.perform(request)).collect();
             for id in ids.iter().rev() {
@@ -1291,6 +1291,30 @@ mod tests {
         block.submit(request(Operation::Read, 0, 8, 0, 4)).unwrap();
         backend.serve();
         assert_eq!(reports(&block), [(4, Ok(()))]);
+    }
+
+    /// [`crate::suspend`]: the toolstack has made the same device in another domain, with another backend.
+    #[test]
+    fn in_a_restored_domain_the_connection_begins_anew() {
+        let mut bench = Bench::new("vbd", 768);
+        let (block, _backend) = connect(&mut bench, Options::default(), &BLKBACK);
+        block.submit(request(Operation::Write, 0, 512, 0, 1)).unwrap();
+        bench.give("/local/domain/0/backend/vbd/8/768");
+        assert!(block.session().is_connected(), "nobody has said anything");
+        bench.store.resumed(crate::shared_mem::fake::FakeChannel::new(4711));
+        bench.settle();
+        assert_eq!(block.session().status(), Status::Lost);
+        assert_eq!(reports(&block), [(1, Err(TransferError::Gone))]);
+        assert_eq!(bench.platform.grant_count(), 0);
+        offer(&mut bench, &BLKBACK);
+        let mut backend = Backend::new(&bench);
+        bench.back("sectors", "4096");
+        bench.back("sector-size", "512");
+        bench.back("state", "4");
+        assert!(block.session().is_connected());
+        block.submit(request(Operation::Read, 0, 8, 0, 2)).unwrap();
+        backend.serve();
+        assert_eq!(reports(&block), [(2, Ok(()))]);
     }
 
     #[test]

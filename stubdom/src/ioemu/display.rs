@@ -5,7 +5,8 @@
 //! drawing has to cost nothing while nothing changes. Our own VNC server shows the same pages, and does say so: without a
 //! backend, nothing is drawn while it has no viewers.
 //!
-//! - What the guest does through ports and the legacy window comes to us anyway. The picture is drawn [`INTERVAL_NS`] later.
+//! - What the guest does through ports and the legacy window comes to us anyway. The picture is drawn [`FIRST_NS`] later, or
+//!   [`INTERVAL_NS`] after the last drawing: who types sees it at once, and who draws all the time is not looked at all the time.
 //! - What it writes to its linear framebuffer comes to nobody. As long as that goes on, its dirty pages are looked at every
 //!   [`INTERVAL_NS`]. After [`QUIET_LOOKS`] looks in vain its next write is made to come to us
 //!   ([`VideoRam::watch`](super::video_memory::VideoRam::watch)), and there is no clock running any more.
@@ -21,6 +22,8 @@ use super::host::World;
 
 /// Time between two drawings: 25 pictures a second.
 const INTERVAL_NS: u64 = 40_000_000;
+/// Time until a screen is drawn that has stood still: what belongs together is mostly there by then.
+const FIRST_NS: u64 = 8_000_000;
 /// A drawing that takes long is followed by a pause of so many times as long: on a busy machine, or with a large picture that
 /// changes all the time, the guest and whoever shows the picture get on with their work.
 const PATIENCE: u64 = 16;
@@ -33,6 +36,7 @@ const SLOW_INTERVAL_NS: u64 = 1_000_000_000;
 pub(super) struct Display {
     picture: Picture<XenDomain>,
     next: Option<Instant>,
+    last: Instant,
     quiet_looks: u32,
     /// The guest has done something to the screen.
     touched: bool,
@@ -48,6 +52,7 @@ impl Display {
         Self {
             picture: Picture::new(front, has_server),
             next: None,
+            last: Instant(0),
             quiet_looks: 0,
             touched: false,
             watched: has_backend,
@@ -100,10 +105,11 @@ impl Display {
             }
             self.quiet_looks = 0;
             if self.next.is_none() {
-                self.next = Some(now.after(INTERVAL_NS));
+                self.next = Some(now.after(FIRST_NS).max(self.last.after(INTERVAL_NS)));
             }
         }
         if self.next.is_some_and(|at| at <= now) {
+            self.last = now;
             let interval = self.draw(machine, world);
             let took = world.now().0.saturating_sub(now.0);
             self.next = interval.map(|interval| now.after(interval.max(took.saturating_mul(PATIENCE))));

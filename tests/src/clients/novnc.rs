@@ -1,6 +1,7 @@
 //! noVNC, of Debian's package of this name, in Debian's Chromium, which is driven by WebDriver (W3C).
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,12 +14,13 @@ use super::{MOMENT, Person, Running};
 use crate::novnc_page;
 use crate::vnc::Screen;
 
-const LIMIT: Duration = Duration::from_secs(60);
+/// Emulators beside it leave the browser little.
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// A browser with the page.
 #[derive(Debug)]
 pub struct NoVnc {
-    _driver: Running,
+    driver: Running,
     agent: ureq::Agent,
     /// The address of the browser's session.
     session: String,
@@ -31,6 +33,8 @@ impl NoVnc {
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            // Its browsers are in the same group.
+            .process_group(0)
             .spawn()
             .context("cannot start chromedriver")?;
         let lines = BufReader::new(driver.stdout.take().context("no standard output")?).lines();
@@ -44,7 +48,7 @@ impl NoVnc {
         let agent = ureq::Agent::new_with_config(
             ureq::Agent::config_builder().timeout_global(Some(LIMIT)).http_status_as_error(false).build(),
         );
-        let mut browser = Self { _driver: driver, agent, session: format!("http://127.0.0.1:{port}/session") };
+        let mut browser = Self { driver, agent, session: format!("http://127.0.0.1:{port}/session") };
         // As root it has no sandbox; the rest is about a machine without a network.
         let arguments = [
             "--headless",
@@ -106,8 +110,9 @@ impl NoVnc {
 
 impl Drop for NoVnc {
     fn drop(&mut self) {
-        // The browser ends with its session.
+        // A browser that does not end with its session ends with its driver.
         let _ = self.agent.delete(&self.session).call();
+        let _ = Command::new("kill").arg("--").arg(format!("-{}", self.driver.0.id())).status();
     }
 }
 

@@ -80,24 +80,22 @@ impl TigerVnc {
         Ok(String::from_utf8(output.stdout)?)
     }
 
-    /// Size of the window, which is that of the remote screen.
-    fn size(&self) -> Result<(usize, usize)> {
+    /// Corner and size of the window, which has the size of the remote screen.
+    fn place(&self) -> Result<[usize; 4]> {
         let said = self.x(&["getwindowgeometry", "--shell", &self.window])?;
         let number = |name: &str| {
             let value = said.lines().find_map(|line| line.strip_prefix(name)).context("no geometry")?;
             value.parse().context("no geometry")
         };
-        Ok((number("WIDTH=")?, number("HEIGHT=")?))
+        Ok([number("X=")?, number("Y=")?, number("WIDTH=")?, number("HEIGHT=")?])
     }
 }
 
 impl Person for TigerVnc {
-    /// The window is in the upper left corner: there is nobody to put it elsewhere.
-    ///
     /// Source: X11/XWDFile.h: a header of numbers of 32 bits, the most significant byte first, then a colour table with
     /// entries of 12 bytes, then the lines.
     fn picture(&mut self) -> Result<Screen> {
-        let (width, height) = self.size()?;
+        let [left, top, width, height] = self.place()?;
         let dump = fs::read(&self.screen)?;
         let field = |index: usize| {
             let bytes = dump.get(index * 4..index * 4 + 4).context("the X server's screen is too short")?;
@@ -107,9 +105,9 @@ impl Person for TigerVnc {
         let lines = dump.get(header + colors * 12..).context("no lines")?;
         ensure!(field(11)? == 32, "the X server has not 32 bits for a pixel");
         let mut pixels = Vec::with_capacity(width * height);
-        for line in lines.chunks_exact(line_length).take(height) {
+        for line in lines.chunks_exact(line_length).skip(top).take(height) {
             let (line, _) = line.as_chunks::<4>();
-            pixels.extend(line.iter().take(width).map(|pixel| u32::from_le_bytes(*pixel) & 0x00ff_ffff));
+            pixels.extend(line.iter().skip(left).take(width).map(|pixel| u32::from_le_bytes(*pixel) & 0x00ff_ffff));
         }
         Ok(Screen { width: u32::try_from(width)?, height: u32::try_from(height)?, pixels })
     }
@@ -121,7 +119,7 @@ impl Person for TigerVnc {
 
     fn point(&mut self, places: &[(u16, u16)]) -> Result<()> {
         for (x, y) in places {
-            self.x(&["mousemove", &x.to_string(), &y.to_string()])?;
+            self.x(&["mousemove", "--window", &self.window, &x.to_string(), &y.to_string()])?;
             thread::sleep(MOMENT);
         }
         self.x(&["click", "1"]).map(drop)
