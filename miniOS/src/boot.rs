@@ -180,10 +180,23 @@ pub unsafe fn start(start_info: usize, layout: ImageLayout, main: fn()) -> ! {
     shut_down(ShutdownReason::PowerOff)
 }
 
-fn begin(info: &'static StartInfo, layout: &'static ImageLayout) -> Result<(), XenError> {
+/// Maps shared information, which is in this frame.
+pub(crate) fn map_shared_info(frame: Mfn) -> Result<VirtAddr, XenError> {
     let page = VirtAddr::new(SHARED_INFO.0.get().expose_provenance());
-    // SAFETY: nobody uses the page in the image; from now on it is shared information and accessed as such.
-    unsafe { paging::replace_page(page, Mfn::new(info.shared_info >> PAGE_SHIFT)) }?;
+    // SAFETY: nobody uses the page in the image but as shared information, whose bytes are copied and never referred to.
+    unsafe { paging::replace_page(page, frame) }?;
+    Ok(page)
+}
+
+/// Puts the image's own page in the place of shared information. It is as good for a moment: all zero, it says that no time has
+/// passed and nothing has happened.
+pub(crate) fn unmap_shared_info() -> Result<(), XenError> {
+    let page = VirtAddr::new(SHARED_INFO.0.get().expose_provenance());
+    map_shared_info(frame::mfn_of(frame::pfn_at(page))).map(|_| ())
+}
+
+fn begin(info: &'static StartInfo, layout: &'static ImageLayout) -> Result<(), XenError> {
+    let page = map_shared_info(Mfn::new(info.shared_info >> PAGE_SHIFT))?;
     // SAFETY: it is mapped for good, and known to Rust code through this value alone.
     event::begin(unsafe { SharedBytes::from_raw(page, PAGE_SIZE) });
     clock::begin();

@@ -8,7 +8,7 @@
 //!
 //! Invariant: an event that comes at any instant before [`wait`] sleeps keeps it from sleeping.
 
-use crate::addr::{Mfn, VirtAddr};
+use crate::addr::Mfn;
 use crate::clock::{self, Instant};
 use crate::hypercall::{XenError, event as ops, vcpu};
 use crate::shared::SharedBytes;
@@ -77,11 +77,6 @@ pub(crate) fn publish_frame_table(list_of_lists: Mfn, frames: u64) {
     info.store_u64(arch + offset_of!(ArchSharedInfo, max_pfn), frames, Ordering::Release);
     let place = arch + offset_of!(ArchSharedInfo, pfn_to_mfn_frame_list_list);
     info.store_u64(place, list_of_lists.number(), Ordering::Release);
-}
-
-/// Where shared information is mapped.
-pub(crate) fn info_address() -> Option<VirtAddr> {
-    INFO.get().map(SharedBytes::address)
 }
 
 /// Binds the timer, without which [`wait`] knows no deadline.

@@ -14,8 +14,6 @@
 //!
 //! Source: Xen's tools/libs/guest/xg_sr_save_x86_pv.c and xg_sr_restore_x86_pv.c; public/xen.h, `struct arch_shared_info`.
 //! Not modelled: mappings of other domains' memory, which cannot be saved: an image that has some is not to be suspended.
-// UNSAFETY: replaces the page of shared information.
-#![expect(unsafe_code)]
 
 use core::mem::offset_of;
 use core::sync::atomic::Ordering;
@@ -25,7 +23,6 @@ use xen_abi::start_info::StartInfo;
 use xen_abi::{PAGE_SHIFT, PAGE_SIZE, Port};
 
 use crate::addr::{Mfn, VirtAddr, to_usize};
-use crate::arch::paging;
 use crate::event::EventChannel;
 use crate::frame::{self, OutOfMemory, SharedPages};
 use crate::hypercall::{XenError, sched, vcpu};
@@ -73,9 +70,7 @@ fn publish(lists: &SharedPages) {
 /// # Errors
 /// Xen refuses to give up or to give back what cannot be saved. In the second case nothing works any more.
 pub fn suspend(store: &Xenstore) -> Result<bool, XenError> {
-    let (Some(page), Some(info_page)) = (boot::start_page(), event::info_address()) else {
-        return Err(XenError::ENOSYS);
-    };
+    let page = boot::start_page().ok_or(XenError::ENOSYS)?;
     let before = clock::now();
     grant::suspend()?;
     let field = |offset| page.load_u64(offset, Ordering::Relaxed);
@@ -85,14 +80,9 @@ pub fn suspend(store: &Xenstore) -> Result<bool, XenError> {
     for (offset, mfn) in frames.into_iter().zip(known) {
         set_field(offset, boot::pfn_of(Mfn::new(mfn)).map_or(0, |pfn| pfn.number()));
     }
-    let own = frame::mfn_of(frame::pfn_at(info_page));
-    // SAFETY: shared information is accessed by copy only, and this page of ours is as good until it is back: all zero, it
-    // says that no time has passed and nothing has happened.
-    unsafe { paging::replace_page(info_page, own) }?;
+    boot::unmap_shared_info()?;
     let is_restored = sched::suspend(frame::mfn_of(frame::pfn_at(page.address())));
-    let shared_info = Mfn::new(field(offset_of!(StartInfo, shared_info)) >> PAGE_SHIFT);
-    // SAFETY: Xen's own page again, at the same place.
-    unsafe { paging::replace_page(info_page, shared_info) }?;
+    boot::map_shared_info(Mfn::new(field(offset_of!(StartInfo, shared_info)) >> PAGE_SHIFT))?;
     if is_restored {
         event::resumed();
         clock::resumed(before);

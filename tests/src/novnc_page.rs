@@ -1,23 +1,25 @@
-//! A page for browsers: noVNC of Debian's package, served from this machine.
+//! A page for browsers: noVNC of Debian's package, served from this machine by what the stub domain answers browsers with.
 
-use std::fs::File;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Component, Path, PathBuf};
 use std::thread;
 
-use anyhow::{Result, anyhow};
-use tiny_http::{Header, Method, Request, Response, Server};
+use anyhow::{Context as _, Result};
+use web::http::{BadRequest, Head, Request, Status, response};
 
 /// Where the package `novnc` lies.
 const FOLDER: &str = "/usr/share/novnc";
 
 /// Serves the page, for a VNC server whose WebSocket is at this port of this machine. Gives the page's address.
 pub fn serve(websocket: u16, password: &str) -> Result<String> {
-    let server = Server::http(("127.0.0.1", 0)).map_err(|error| anyhow!("cannot serve a page: {error}"))?;
-    let port = server.server_addr().to_ip().map_or(0, |address| address.port());
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("cannot serve a page")?;
+    let port = server.local_addr()?.port();
     thread::spawn(move || {
-        for request in server.incoming_requests() {
-            // A browser that has gone needs no answer.
-            let _ = answer(request);
+        for browser in server.incoming().flatten() {
+            // One that has gone needs no answer.
+            thread::spawn(move || answer(browser));
         }
     });
     Ok(format!(
@@ -25,23 +27,29 @@ pub fn serve(websocket: u16, password: &str) -> Result<String> {
     ))
 }
 
-fn answer(request: Request) -> std::io::Result<()> {
-    let file = match request.method() {
-        Method::Get => path(request.url()).and_then(|path| Some((File::open(&path).ok()?, kind(&path)))),
-        _ => None,
-    };
-    match file {
-        Some((file, kind)) => {
-            let header = Header::from_bytes("Content-Type", kind).map_err(|()| std::io::ErrorKind::InvalidData)?;
-            request.respond(Response::from_file(file).with_header(header))
+/// One request, and the answer to it.
+fn answer(mut browser: TcpStream) -> std::io::Result<()> {
+    let (mut head, mut bytes) = (Head::new(), [0; 1024]);
+    let answer = loop {
+        let count = browser.read(&mut bytes)?;
+        match head.feed(&bytes[..count]) {
+            Ok(None) if count > 0 => {}
+            Ok(None) => return Ok(()),
+            Ok(Some((request, _))) => break file(&request).unwrap_or_else(|| BadRequest::NotFound.response()),
+            Err(refusal) => break refusal.response(),
         }
-        None => request.respond(Response::from_string("there is no such file").with_status_code(404)),
-    }
+    };
+    browser.write_all(&answer)
+}
+
+fn file(request: &Request) -> Option<Vec<u8>> {
+    let path = path(&request.path)?;
+    Some(response(Status::Ok, kind(&path), &fs::read(&path).ok()?))
 }
 
 /// The file of a request; nothing outside of the folder.
-fn path(url: &str) -> Option<PathBuf> {
-    let name = url.split(['?', '#']).next()?.trim_start_matches('/');
+fn path(path: &str) -> Option<PathBuf> {
+    let name = path.trim_start_matches('/');
     let is_inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
     is_inside.then(|| Path::new(FOLDER).join(name))
 }
@@ -64,7 +72,7 @@ mod tests {
 
     #[test]
     fn files_come_out_of_one_folder() {
-        assert_eq!(path("/vnc.html?port=1"), Some(PathBuf::from("/usr/share/novnc/vnc.html")));
+        assert_eq!(path("/vnc.html"), Some(PathBuf::from("/usr/share/novnc/vnc.html")));
         assert_eq!(path("/core/rfb.js"), Some(PathBuf::from("/usr/share/novnc/core/rfb.js")));
         assert_eq!(path("/../../../etc/passwd"), None);
         assert_eq!(path("//etc/passwd"), Some(PathBuf::from("/usr/share/novnc/etc/passwd")));
