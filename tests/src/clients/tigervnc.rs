@@ -117,11 +117,12 @@ impl Person for TigerVnc {
         self.x(&["key", "Return"]).map(drop)
     }
 
+    /// Without a window manager it tells of movements when a button is pressed: it clicks at each place.
     fn point(&mut self, places: &[(u16, u16)]) -> Result<()> {
         for (x, y) in places {
-            self.x(&["mousemove", "--window", &self.window, &x.to_string(), &y.to_string()])?;
+            self.x(&["mousemove", "--window", &self.window, &x.to_string(), &y.to_string(), "click", "1"])?;
             thread::sleep(MOMENT);
         }
-        self.x(&["click", "1"]).map(drop)
+        Ok(())
     }
 }

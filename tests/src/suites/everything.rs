@@ -139,16 +139,17 @@ pub(super) fn tablet_by(
     size: (u16, u16),
     point: impl FnOnce(&[(u16, u16)]) -> Result<()>,
 ) -> Result<()> {
+    let known = guest.serial().text().len();
     // A line for each event: seconds and microseconds, then type, code and value.
     guest.serial().send(
         b"device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); \
           echo tablet-is-$device; timeout --foreground 10 cat /dev/input/$device | od -An -v -tx2 -w24 | cut -d' ' -f 10-; echo seen-$((6 * 7))\r",
     )?;
-    guest.serial().wait_for("tablet-is-event", LIMIT)?;
+    guest.serial().wait_for_past(known, "tablet-is-event", LIMIT)?;
     std::thread::sleep(Duration::from_secs(3));
     let (right, bottom) = (size.0 - 1, size.1 - 1);
     point(&[(right / 2, bottom / 2), (0, 0), (right, 0), (right, bottom), (0, bottom)])?;
-    let said = guest.serial().wait_for("seen-42", LIMIT)?;
+    let said = guest.serial().wait_for_past(known, "seen-42", LIMIT)?;
     let events = said.split("tablet-is-").last().context("events")?;
     // Type, code and the lower half of the value: absolute X and Y, the left button. QEMU divides by the picture's size, so
     // the last pixel is not quite the end.
