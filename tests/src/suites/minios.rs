@@ -19,6 +19,9 @@ pub(super) const CASES: &[Case] = &[
     Case::new("minios-uses-the-devices-that-dom0-serves", 300, devices),
 ];
 
+/// How long dom0 may take to say how a domain is.
+const STATE_LIMIT: Duration = Duration::from_secs(40);
+
 /// A PV domain that is kept when it crashes, and goes when it powers off.
 struct Domain<'a> {
     context: &'a Context,
@@ -59,7 +62,10 @@ on_crash = \"preserve\"\non_poweroff = \"destroy\"\n{lines}\n"
     fn wait_for_state(&self, wanted: Option<char>) -> Result<()> {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let output = self.context.agent.exec(&format!("xl list {} 2>/dev/null", self.name))?.stdout;
+            // An xl that never answers is asked once more, as for guests.
+            let script = format!("timeout 20 xl list {} 2>/dev/null", self.name);
+            let ask = || self.context.agent.exec_within(&script, Some(STATE_LIMIT));
+            let output = ask().or_else(|_| ask())?.stdout;
             let state = output.lines().nth(1).and_then(|line| line.split_whitespace().nth(4));
             match (wanted, state) {
                 (None, None) => return Ok(()),
