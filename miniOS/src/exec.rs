@@ -200,12 +200,7 @@ impl Executor {
             if woken.0.load(Ordering::Relaxed) {
                 continue;
             }
-            event::wait(next_deadline());
-            event::take_pending(&mut ports);
-            while let Some(port) = ports.pop() {
-                signalled(port);
-            }
-            expire(clock::now());
+            wait_for_events(next_deadline(), &mut ports);
         }
     }
 
@@ -214,16 +209,11 @@ impl Executor {
     pub fn run_with(&mut self, mut serve: impl FnMut(Instant) -> Option<Instant>) -> ! {
         let mut ports = PortSet::new();
         loop {
-            expire(clock::now());
             self.run();
             let deadline = serve(clock::now());
             // What it has woken comes first.
             let ready = self.is_ready().then(clock::now);
-            event::wait([deadline, next_deadline(), ready].into_iter().flatten().min());
-            event::take_pending(&mut ports);
-            while let Some(port) = ports.pop() {
-                signalled(port);
-            }
+            wait_for_events([deadline, next_deadline(), ready].into_iter().flatten().min(), &mut ports);
         }
     }
 
@@ -241,6 +231,16 @@ impl Executor {
             }
         }
     }
+}
+
+/// Sleeps until an event or the deadline, and wakes whoever waits for it.
+fn wait_for_events(deadline: Option<Instant>, ports: &mut PortSet) {
+    event::wait(deadline);
+    event::take_pending(ports);
+    while let Some(port) = ports.pop() {
+        signalled(port);
+    }
+    expire(clock::now());
 }
 
 struct Flag(AtomicBool);

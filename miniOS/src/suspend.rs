@@ -73,6 +73,10 @@ pub fn suspend(store: &Xenstore) -> Result<bool, XenError> {
     let page = boot::start_page().ok_or(XenError::ENOSYS)?;
     let before = clock::now();
     grant::suspend()?;
+    if let Err(error) = boot::unmap_shared_info() {
+        grant::resume()?;
+        return Err(error);
+    }
     let field = |offset| page.load_u64(offset, Ordering::Relaxed);
     let set_field = |offset, value| page.store_u64(offset, value, Ordering::Relaxed);
     let frames = [offset_of!(StartInfo, store_mfn), offset_of!(StartInfo, console_mfn)];
@@ -80,7 +84,6 @@ pub fn suspend(store: &Xenstore) -> Result<bool, XenError> {
     for (offset, mfn) in frames.into_iter().zip(known) {
         set_field(offset, boot::pfn_of(Mfn::new(mfn)).map_or(0, |pfn| pfn.number()));
     }
-    boot::unmap_shared_info()?;
     let is_restored = sched::suspend(frame::mfn_of(frame::pfn_at(page.address())));
     boot::map_shared_info(Mfn::new(field(offset_of!(StartInfo, shared_info)) >> PAGE_SHIFT))?;
     if is_restored {

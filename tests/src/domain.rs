@@ -57,16 +57,14 @@ pub const OWN_PASSWORD: &str = "stubdom";
 
 /// The port of the demo's page, at [`OWN_ADDRESS`].
 pub const DEMO_HTTP: u16 = 80;
-/// Display of the demo's screen on the QEMU of dom0.
-const DEMO_DISPLAY: u16 = 5;
 
-/// The demo, as users have it, at an address that is known, with this disk.
-pub fn demo_config(disk: &str) -> String {
+/// The demo, as users have it, at an address that is known, with this disk, and on this VNC display of dom0.
+pub fn demo_config(disk: &str, display: u16) -> String {
     let text = include_str!("../../stubdom/demo.cfg");
     format!(
         "{text}\nkernel = \"{DEMO}\"\ndisk = [ \"format=raw,vdev=xvda,access=rw,target={disk}\" ]
 extra = \"ip={OWN_ADDRESS}/24 http={DEMO_HTTP} vnc=:1,websocket=on vncpasswd={OWN_PASSWORD}\"
-vfb = [ \"vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay={DEMO_DISPLAY}\" ]\n"
+vfb = [ \"vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay={display}\" ]\n"
     )
 }
 
@@ -217,8 +215,6 @@ impl Guest {
         // The main console of an HVM guest is its first serial port, wherever its device model runs.
         let serial = listen(agent, name)?;
         let shows_itself = text.contains(&format!("vncpasswd={OWN_PASSWORD}"));
-        let is_demo = text.contains(&format!("kernel = \"{DEMO}\""));
-        let display = if is_demo { DEMO_DISPLAY } else { display };
         let guest = Self { agent, name: name.to_owned(), display, shows_itself, serial };
         guest.choose_screen()?;
         Ok(guest)

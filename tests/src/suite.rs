@@ -93,9 +93,9 @@ impl Context {
         Ok(guest)
     }
 
-    /// The same with a whole xl.cfg of this name.
-    pub fn start_text(&self, name: &str, text: &str) -> Result<Guest> {
-        let guest = Guest::create_from_text(self.agent, name, 1, text)?;
+    /// The same with a whole xl.cfg, in which name and VNC display have to be these.
+    pub fn start_text(&self, name: &str, display: u16, text: &str) -> Result<Guest> {
+        let guest = Guest::create_from_text(self.agent, name, display, text)?;
         self.guests.lock().unwrap_or_else(PoisonError::into_inner).push(guest.clone());
         guest.unpause()?;
         Ok(guest)

@@ -152,7 +152,7 @@ fn demo() -> Result<ConfigFile> {
         File::create(&file)?.set_len(DEMO_DISK)?;
     }
     let disk = Disk { name: "demo".to_owned(), file, format: Format::Raw, writes: Writes::Kept };
-    Ok(ConfigFile { name: "demo".to_owned(), text: demo_config("/dev/testbed/demo"), disks: vec![disk] })
+    Ok(ConfigFile { name: "demo".to_owned(), text: demo_config("/dev/testbed/demo", DISPLAY), disks: vec![disk] })
 }
 
 /// Puts our image where the configurations expect it.

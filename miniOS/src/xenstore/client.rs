@@ -30,8 +30,10 @@ use xen_abi::{DomId, Port};
 
 use super::wire::{self, DirectoryPart, HEADER_LEN, Header, Operation, Permission, Refusal};
 use crate::boot;
+use crate::console;
 use crate::event::EventChannel;
-use crate::exec::{self, Either, first_of};
+use crate::exec::{self, Either, Executor, first_of};
+use crate::hypercall::sched::ShutdownReason;
 use crate::ring::{ByteReceiver, ByteRing, ByteSender, RingFault};
 use crate::shared_mem::{Notify, SharedMem};
 
@@ -173,6 +175,18 @@ impl Xenstore {
     pub fn of_this_domain() -> Option<Self> {
         let (page, port) = boot::take_store()?;
         Some(Self::open(page, EventChannel::own(port)))
+    }
+
+    /// Takes up the connection of this domain and has it served, and says that somebody writes to console 0: what every image
+    /// begins with. Without a connection there is nobody to serve, and the domain crashes.
+    pub fn begin(executor: &Executor) -> Self {
+        let Some(store) = Self::of_this_domain() else {
+            log::error!("xenstore: the toolstack gave this domain no connection");
+            boot::shut_down(ShutdownReason::Crash);
+        };
+        executor.spawn(store.clone().serve());
+        executor.spawn(console::announce(store.clone()));
+        store
     }
 
     /// Takes up a connection through a page and an event channel.

@@ -27,17 +27,17 @@ mod page;
 mod shell;
 mod status;
 
+use alloc::format;
 use alloc::rc::Rc;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 use log::{error, warn};
 use minios::boot;
-use minios::console;
 use minios::disk::Disk;
 use minios::exec::{self, Executor};
 use minios::front::framebuffer::Framebuffer;
 use minios::front::keyboard::Keyboard;
-use minios::front::{PATIENCE, XenDomain};
+use minios::front::{PATIENCE, Shortage, XenDomain};
 use minios::hypercall::sched::ShutdownReason;
 use minios::power::{self, Request};
 use minios::xenbus;
@@ -60,12 +60,7 @@ const INTERVAL_NS: u64 = 1_000_000_000;
 fn main() {
     // Everything that waits is a task of this.
     let mut executor = Executor::new();
-    let Some(store) = Xenstore::of_this_domain() else {
-        error!("xenstore: the toolstack gave this domain no connection");
-        boot::shut_down(ShutdownReason::Crash);
-    };
-    executor.spawn(store.clone().serve());
-    executor.spawn(console::announce(store.clone()));
+    let store = Xenstore::begin(&executor);
 
     // Attaching devices is a conversation with their backends, so it is awaited; `block_on` runs the tasks meanwhile.
     let spawner = executor.spawner();
@@ -85,15 +80,12 @@ fn main() {
             while keyboard.poll(|event| status.borrow_mut().input(input_event(event))) {}
         }
         picture.front().poll();
+        let deadline = network.as_mut().and_then(|network| network.serve(&mut picture, &status, now));
         if status.borrow_mut().is_to_be_drawn() {
             dashboard.draw(&mut picture, &status.borrow());
         }
-        let deadline = network.as_mut().and_then(|network| network.serve(&mut picture, &status, now));
-        if picture.flush() {
-            // Somebody may wait for what was just drawn.
-            return Some(now);
-        }
-        deadline
+        // What was drawn is sent to viewers in the next turn.
+        if picture.flush() { Some(now) } else { deadline }
     })
 }
 
@@ -108,47 +100,33 @@ struct Demo {
 /// Attaches what the toolstack has given us. Nothing of it is needed.
 async fn attach(store: &Xenstore, spawner: &exec::Spawner) -> Result<Demo, String> {
     let platform = Rc::new(XenDomain);
-    let name = store.read("name").await.map_err(|error| alloc::format!("{error}"))?;
+    let name = store.read("name").await.map_err(|error| error.to_string())?;
     let status = status::new(&name);
 
     // A picture is pages that somebody may show: a backend in dom0, our own VNC server, or both.
-    let screens = devices(store, "vfb").await;
-    let path = screens.first().map_or("device/vfb/0", String::as_str);
+    let screen = first(store, "vfb").await;
+    let path = screen.as_deref().unwrap_or("device/vfb/0");
     let pixels = SIZE.0 as usize * SIZE.1 as usize;
     let front = Framebuffer::new(platform.clone(), store, path, SIZE, pixels, PATIENCE);
-    let front = front.map_err(|shortage| alloc::format!("{path}: {shortage}"))?;
-    if !screens.is_empty() {
+    let front = front.map_err(|shortage| format!("{path}: {shortage}"))?;
+    if screen.is_some() {
         spawner.spawn(front.clone().run());
     }
     let picture = Picture::new(front, true);
-    let keyboard = match devices(store, "vkbd").await.first() {
-        Some(path) => match Keyboard::new(platform.clone(), store, path, true, PATIENCE) {
-            Ok(keyboard) => {
-                spawner.spawn(keyboard.clone().run());
-                Some(keyboard)
-            }
-            Err(shortage) => {
-                warn!("{path}: {shortage}");
-                None
-            }
-        },
-        None => None,
-    };
 
-    let disk = match devices(store, "vbd").await.first() {
-        Some(path) => match Disk::new(platform.clone(), store, path) {
-            Ok(disk) => {
-                spawner.spawn(disk.block().clone().run());
-                spawner.spawn(disk::check_at_start(disk.clone(), status.clone()));
-                Some(disk)
-            }
-            Err(shortage) => {
-                warn!("{path}: {shortage}");
-                None
-            }
-        },
-        None => None,
-    };
+    // A frontend is a handle, and a task that keeps it connected.
+    let keyboard = first(store, "vkbd").await;
+    let keyboard =
+        keyboard.and_then(|path| usable(&path, Keyboard::new(platform.clone(), store, &path, true, PATIENCE)));
+    if let Some(keyboard) = &keyboard {
+        spawner.spawn(keyboard.clone().run());
+    }
+    let disk = first(store, "vbd").await;
+    let disk = disk.and_then(|path| usable(&path, Disk::new(platform.clone(), store, &path)));
+    if let Some(disk) = &disk {
+        spawner.spawn(disk.block().clone().run());
+        spawner.spawn(disk::check_at_start(disk.clone(), status.clone()));
+    }
 
     let network = Network::open(store, spawner, &platform, &name).await?;
     spawner.spawn(sample(status.clone()));
@@ -158,12 +136,20 @@ async fn attach(store: &Xenstore, spawner: &exec::Spawner) -> Result<Demo, Strin
     Ok(Demo { status, picture, keyboard, network })
 }
 
-/// Devices of a kind, in the order of their numbers.
-async fn devices(store: &Xenstore, kind: &str) -> alloc::vec::Vec<String> {
-    xenbus::devices(store, kind).await.unwrap_or_else(|error| {
-        warn!("{error}");
-        alloc::vec::Vec::new()
-    })
+/// The first device of a kind, if there is one.
+async fn first(store: &Xenstore, kind: &str) -> Option<String> {
+    match xenbus::devices(store, kind).await {
+        Ok(devices) => devices.into_iter().next(),
+        Err(error) => {
+            warn!("{error}");
+            None
+        }
+    }
+}
+
+/// Goes on without what there is no memory for.
+fn usable<T>(path: &str, made: Result<T, Shortage>) -> Option<T> {
+    made.inspect_err(|shortage| warn!("{path}: {shortage}")).ok()
 }
 
 /// Looks at the figures once a second.

@@ -56,7 +56,7 @@ impl Network {
             Some(vnc) => {
                 let password = vnc::password(store, &line, vnc, None).await.map_err(|error| format!("{error}"))?;
                 info!("VNC: port {}", vnc.port);
-                Some(Server::new(&mut stack, name, vnc, password))
+                Some(Server::new(&mut stack, &format!("{name} on miniOS"), vnc, password))
             }
             None => None,
         };

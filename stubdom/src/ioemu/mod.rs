@@ -44,12 +44,7 @@ const LOOK_AGAIN_NS: u64 = 5_000_000;
 /// The program.
 pub(crate) fn main() {
     let mut executor = Executor::new();
-    let Some(store) = Xenstore::of_this_domain() else {
-        error!("xenstore: the toolstack gave this domain no connection");
-        boot::shut_down(ShutdownReason::Crash);
-    };
-    executor.spawn(store.clone().serve());
-    executor.spawn(console::announce(store.clone()));
+    let store = Xenstore::begin(&executor);
     let deadline = clock::now().after(START_NS);
     let spawner = executor.spawner();
     let begun = executor.block_on(async {

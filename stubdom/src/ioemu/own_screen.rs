@@ -73,7 +73,7 @@ pub(super) async fn open(
     }
     let mut stack = Stack::new(net, address, alone, &addresses, random::next(), clock::now());
     let name = plan.name.as_deref().unwrap_or("guest");
-    let server = Server::new(&mut stack, name, vnc, password);
+    let server = Server::new(&mut stack, &format!("{name} - Xen stub domain"), vnc, password);
     let [a, b, c, d, e, f] = address;
     info!(
         "VNC: port {} of {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} ({})",

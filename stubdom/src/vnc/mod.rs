@@ -1,7 +1,7 @@
 //! A VNC server for images: a screen, keyboard and pointer, for viewers and for browsers.
 //!
-//! It listens only where it was told to ([`Vnc`]), on a [`Stack`] of the domain's own, which may have other users. Every viewer has a socket and a
-//! session of its own; what is drawn is marked in all of them, and each is sent as much of it as it takes.
+//! It listens only where it was told to ([`Vnc`]), on a [`Stack`] of the domain's own, which may have other users. Every
+//! viewer has a socket and a session of its own; what is drawn is marked in all of them, and each is sent as much of it as it takes.
 
 mod changes;
 mod password;
@@ -10,6 +10,7 @@ mod viewer;
 pub use changes::{Change, Changes};
 pub use password::{NoPassword, password};
 
+use alloc::borrow::ToOwned as _;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::vec::Vec;
@@ -113,11 +114,11 @@ impl BackOff {
 }
 
 impl Server {
-    /// A server that listens.
+    /// A server that listens. `title` is what viewers show above the screen.
     #[must_use]
     pub fn new(
         stack: &mut Stack<impl Platform + 'static>,
-        name: &str,
+        title: &str,
         vnc: &Vnc,
         password: Option<rfb::Password>,
     ) -> Self {
@@ -125,7 +126,7 @@ impl Server {
         let mut doors = Vec::from([listen(Line::Plain, vnc.port)]);
         doors.extend(vnc.websocket.map(|port| listen(Line::Web, port)));
         Self {
-            config: rfb::Config { name: format!("{name} - Xen stub domain"), password },
+            config: rfb::Config { name: title.to_owned(), password },
             share: vnc.share,
             doors,
             viewers: Vec::new(),

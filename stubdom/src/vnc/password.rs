@@ -21,7 +21,7 @@ impl fmt::Display for NoPassword {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unsaid => f.write_str(
-                "VNC without a password lets everybody in: say vncpasswd= in xl.cfg or on the command line, or password=off if that is meant",
+                "VNC without a password lets everybody in: say vncpasswd= in xl.cfg or on the command line (stubdomain_cmdline= or extra=), or password=off if that is meant",
             ),
             Self::Store(error) => error.fmt(f),
         }

@@ -24,7 +24,7 @@ pub(super) fn measure(agent: Agent, log: &Path) -> Result<Vec<Sample>> {
 
 fn demo(agent: Agent) -> Result<f64> {
     agent.check(&format!("mkdir -p {FOLDER}; truncate -s 16M {FOLDER}/demo.disk"))?;
-    let guest = Guest::create_from_text(agent, "demo", 1, &demo_config(&format!("{FOLDER}/demo.disk")))?;
+    let guest = Guest::create_from_text(agent, "demo", 1, &demo_config(&format!("{FOLDER}/demo.disk"), 1))?;
     guest.unpause()?;
     guest.serial().wait_for("disk: good", LIMIT)?;
     let fetch = format!("busybox wget -q -O /dev/null 'http://{OWN_ADDRESS}:{DEMO_HTTP}/zeros?");
