@@ -197,10 +197,12 @@ fn with_guest(
         packages::ensure_installed(packages::BROWSER)?;
         eprintln!("Browser: {}", novnc_page::serve(websocket, OWN_PASSWORD)?);
     }
-    eprintln!("Serial:  socat -,raw,echo=0 TCP:127.0.0.1:{serial}");
+    let (label, console) = match arguments.demo {
+        true => ("Shell:", "What the demo prints"),
+        false => ("Serial:", "The guest's serial console"),
+    };
+    eprintln!("{label:<8} socat -,raw,echo=0 TCP:127.0.0.1:{serial}");
     eprintln!("Logs:    {}", logs.display());
-    let console =
-        if arguments.demo { "The demo's shell, to be read here and used there" } else { "The guest's serial console" };
     eprintln!("Ctrl-C powers off. {console}:");
     let printed = guest.serial().clone();
     thread::spawn(move || copy(&printed, &mut io::stdout()));
