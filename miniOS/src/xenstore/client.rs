@@ -179,6 +179,7 @@ impl Xenstore {
 
     /// Takes up the connection of this domain and has it served, and says that somebody writes to console 0: what every image
     /// begins with. Without a connection there is nobody to serve, and the domain crashes.
+    #[inline]
     pub fn begin(executor: &Executor) -> Self {
         let Some(store) = Self::of_this_domain() else {
             log::error!("xenstore: the toolstack gave this domain no connection");
