@@ -46,7 +46,7 @@ disk = ['format=raw,vdev=xvda,access=ro,target=/dev/testbed/guest']\nvif = ['bri
     );
     let guest = Guest::create_from_text(agent, "linux", 1, &text)?;
     guest.unpause()?;
-    guest.serial().wait_for("bash-", LIMIT)?;
+    guest.serial().wait_for("# ", LIMIT)?;
     guest.serial().send(
         b"mount -t proc proc /proc; modprobe xen-netfront; sleep 2; ip link set eth0 up; ip addr add 10.0.9.10/24 dev eth0; \
           sleep 2; busybox ping -c 1 10.0.9.1 >/dev/null; echo up-$((6 * 7))\r",
@@ -64,9 +64,9 @@ disk = ['format=raw,vdev=xvda,access=ro,target=/dev/testbed/guest']\nvif = ['bri
     rate(said.split("up-42").nth(1).context("no figures")?)
 }
 
-/// KiB in a second, from the lines that are a time: before and after.
+/// KiB in a second, from the words that are a time in nanoseconds since 1970: before and after.
 fn rate(said: &str) -> Result<f64> {
-    let mut times = said.lines().filter_map(|line| line.trim().parse::<u64>().ok());
+    let mut times = said.split_whitespace().filter_map(|word| word.parse::<u64>().ok()).filter(|time| *time > 1 << 60);
     let (before, after) = (times.next().context("no time")?, times.next().context("one time only")?);
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let took = after.saturating_sub(before).max(1) as f64;
