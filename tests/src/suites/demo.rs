@@ -92,9 +92,9 @@ fn dashboard(context: &Context) -> Result<()> {
     ensure!(number(&seen, "/network/bytes_in")? > 0 && number(&seen, "/memory/total")? == 32 << 20, "{seen}");
     let zeros = get(context, "/zeros?300")?;
     ensure!(zeros.len() > 300 << 10 && zeros.ends_with(&"\0".repeat(300 << 10)), "{} bytes of zeros", zeros.len());
-    let fetched = context.agent.check(&format!(
-        "timeout 60 busybox wget -q -O - 'http://{OWN_ADDRESS}:{DEMO_HTTP}/zeros?1000' | wc -c"
-    ))?;
+    let fetched = context
+        .agent
+        .check(&format!("timeout 60 busybox wget -q -O - 'http://{OWN_ADDRESS}:{DEMO_HTTP}/zeros?1000' | wc -c"))?;
     ensure!(fetched.trim() == "1024000", "{fetched} bytes by wget");
     for (request_text, answer) in [
         ("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 404 "),
