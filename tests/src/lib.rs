@@ -6,6 +6,7 @@ pub mod domain;
 pub mod guest_image;
 pub mod guest_screen;
 pub mod novnc_page;
+pub mod runner;
 pub mod suite;
 pub mod suites;
 pub mod testbed;

@@ -5,16 +5,22 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use tests::domain::{CD, DEMO, IOEMU, RAMDISK, SELFTEST};
 use tests::guest_image::GuestProgram;
-use tests::suite::{self, Case, Counts, Plan};
+use tests::runner::{self, Plan};
+use tests::suite::{Case, Counts};
 use tests::suites;
 use tests::testbed::{Clock, Disk, Format, Options, Writes};
 
 use crate::image::{self, Xen};
 use crate::progress::Step;
 use crate::{build, emulator, guest, packages, paths};
+
+/// Memory of a testbed in MiB.
+const MEMORY: u32 = 3072;
+/// What the emulator takes besides that in MiB: mostly for code that it has translated.
+const OVERHEAD: usize = 1536;
 
 #[derive(clap::Args, Default)]
 pub(crate) struct Arguments {
@@ -52,7 +58,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs every case on every release of Xen that is asked for, releases side by side where there are CPUs enough.
+/// How many testbeds this machine has CPUs and memory for.
+fn testbeds(cpus: usize) -> Result<usize> {
+    let text = std::fs::read_to_string("/proc/meminfo").context("cannot read /proc/meminfo")?;
+    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB"));
+    let mebibytes =
+        available.and_then(|kib| kib.parse::<usize>().ok()).context("no MemAvailable in /proc/meminfo")? >> 10;
+    let by_memory = mebibytes / (MEMORY as usize + OVERHEAD);
+    Ok((thread::available_parallelism()?.get() / cpus).min(by_memory).max(1))
+}
+
+/// Runs every case on every release of Xen that is asked for.
 fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
     let mut counts = Counts::default();
     if cases.is_empty() {
@@ -69,7 +85,6 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
     let cpus = arguments.cpus.unwrap_or(1).max(1);
     let mut plans = Vec::new();
     for xen in arguments.xen.map_or(Xen::ALL.to_vec(), |xen| vec![xen]) {
-        let logs = paths::target().join("tests").join(xen.to_string());
         plans.push(Plan {
             options: Options {
                 emulator: emulator.clone(),
@@ -77,11 +92,10 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
                 disks: disks.clone(),
                 clock: Clock::Wall,
                 cpus,
-                memory: 3072,
-                logs: logs.clone(),
+                memory: MEMORY,
+                logs: paths::target().join("tests").join(xen.to_string()),
             },
             xen: xen.to_string(),
-            logs,
             images: vec![
                 (images.ioemu.clone(), IOEMU),
                 (images.ramdisk.clone(), RAMDISK),
@@ -93,19 +107,9 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
             program: Arc::clone(&program),
         });
     }
-    let at_once = thread::available_parallelism()?.get() / cpus;
-    for plans in plans.chunks(at_once.max(1)) {
-        let names: Vec<_> = plans.iter().map(|plan| plan.xen.as_str()).collect();
-        println!("        Whole-system cases on Xen {}", names.join(" and "));
-        counts += thread::scope(|scope| {
-            let runs: Vec<_> = plans.iter().map(|plan| scope.spawn(|| suite::run(plan, cases))).collect();
-            let mut counts = Counts::default();
-            for run in runs {
-                counts += run.join().map_err(|_| anyhow!("the cases panicked; the message is above"))??;
-            }
-            anyhow::Ok(counts)
-        })?;
-    }
+    let testbeds = testbeds(cpus)?.min(plans.len() * cases.len());
+    println!("        {} whole-system cases on each release of Xen, in {testbeds} testbeds side by side", cases.len());
+    counts += runner::run(&plans, cases, testbeds)?;
     Ok(counts)
 }
 
