@@ -1,7 +1,7 @@
 //! A machine with a real Xen in it: QEMU runs Xen, Xen runs a Debian dom0, and an agent in dom0 does what it is told.
 //!
 //! The agent answers on a TCP port of dom0 that QEMU's user networking makes reachable on 127.0.0.1 of this machine, one
-//! request per connection, so requests run side by side: `tests/testbed/agent` says what goes over the wire.
+//! request per connection, so requests run side by side: `tests/agent` says what goes over the wire.
 //! [`Testbed::forward`] makes anything that socat in dom0 can open reachable here: a TCP port, a pseudo-terminal, a program.
 //!
 //! Invariant: when a [`Testbed`] is dropped its QEMU is gone. It also goes when the thread that booted it ends.
@@ -20,8 +20,6 @@ use anyhow::{Context, Result, bail, ensure};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-/// The agent in dom0, started by socat for each connection.
-pub const AGENT: &str = include_str!("../testbed/agent");
 /// The first process of dom0.
 pub const DOM0_INIT: &str = include_str!("../testbed/dom0-init");
 /// The first process of the initial ramdisks of dom0 and of the default guest.

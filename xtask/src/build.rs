@@ -96,6 +96,22 @@ pub(crate) fn all() -> Result<Images> {
     Ok(images)
 }
 
+/// The agent of the testbed's dom0: linked so that it runs there whatever this machine's libraries are. Gives its path.
+pub(crate) fn agent() -> Result<PathBuf> {
+    let target = paths::target().join("agent");
+    let output = Command::new(cargo())
+        .current_dir(paths::project())
+        .args(["build", "--quiet", "--release", "--package", "agent", "--target", TARGET])
+        .arg("--config")
+        .arg(format!("target.{TARGET}.rustflags=['-Ctarget-feature=+crt-static','-Cstrip=symbols']"))
+        .arg("--target-dir")
+        .arg(&target)
+        .output()
+        .context("cannot start cargo")?;
+    ensure!(output.status.success(), "building the agent failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    Ok(target.join(TARGET).join("release/agent"))
+}
+
 /// Compiles and links one freestanding program, and returns its ELF file.
 fn link(package: &str, program: &str) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(paths::target, PathBuf::from);

@@ -106,7 +106,7 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
         fs::set_permissions(&file, fs::Permissions::from_mode(if *is_program { 0o755 } else { 0o644 }))?;
     }
     let mut initrd = initrd::drivers(&root, DRIVERS)?;
-    initrd.extend(initrd::scripts(&[("init", INITRD_INIT)])?);
+    initrd.extend(initrd::programs(&[("init", INITRD_INIT.as_bytes())])?);
     fs::write(root.join("boot/initrd"), initrd)?;
     fs::rename(initrd::kernel(&root)?, root.join("boot/vmlinuz"))?;
     let memtest = root.join("boot/memtest86+x64.bin");

@@ -7,8 +7,9 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
-use tests::testbed::{AGENT, DOM0_INIT, Dom0, INITRD_INIT};
+use tests::testbed::{DOM0_INIT, Dom0, INITRD_INIT};
 
+use crate::build;
 use crate::debian::{self, Recipe};
 use crate::initrd;
 use crate::paths;
@@ -67,12 +68,12 @@ pub(crate) fn dom0(xen: Xen) -> Result<Dom0> {
     let name = format!("dom0-xen-{xen}");
     let folder = debian::cached(&name, &recipe.key(DRIVERS)?, |folder| build_dom0(xen, &recipe, folder))?;
 
-    // The scripts of this project ride on the initial ramdisk: they change more often than Debian's packages.
+    // The programs of this project ride on the initial ramdisk: they change more often than Debian's packages.
     let mut boot = fs::read(folder.join("drivers"))?;
-    boot.extend(initrd::scripts(&[
-        ("init", INITRD_INIT),
-        ("overlay/usr/sbin/dom0-init", DOM0_INIT),
-        ("overlay/usr/sbin/agent", AGENT),
+    boot.extend(initrd::programs(&[
+        ("init", INITRD_INIT.as_bytes()),
+        ("overlay/usr/sbin/dom0-init", DOM0_INIT.as_bytes()),
+        ("overlay/usr/sbin/agent", &fs::read(build::agent()?)?),
     ])?);
     let initrd = folder.join("initrd");
     if fs::read(&initrd).ok().as_ref() != Some(&boot) {

@@ -48,14 +48,14 @@ pub(crate) fn drivers(root: &Path, drivers: &[&str]) -> Result<Vec<u8>> {
     archive.compressed()
 }
 
-/// The other part: scripts, by path. The parts are joined by writing one behind the other.
-pub(crate) fn scripts(files: &[(&str, &str)]) -> Result<Vec<u8>> {
+/// The other part: programs, by path. The parts are joined by writing one behind the other.
+pub(crate) fn programs(files: &[(&str, &[u8])]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     for (path, content) in files {
         for (end, _) in path.match_indices('/') {
             archive.folder(&path[..end])?;
         }
-        archive.file(path, 0o755, content.as_bytes())?;
+        archive.file(path, 0o755, content)?;
     }
     archive.compressed()
 }
