@@ -97,6 +97,8 @@ pub struct Config {
     pub display: u16,
     /// Further lines of xl.cfg; a line here wins over one from the other fields.
     pub lines: Vec<String>,
+    /// The disks are set up by Xen's own script, which takes its time, and not by `tests/testbed/block-quick`.
+    pub usual_script: bool,
 }
 
 impl Config {
@@ -110,6 +112,7 @@ impl Config {
             disks: Vec::new(),
             display: 1,
             lines: Vec::new(),
+            usual_script: false,
         }
     }
 
@@ -137,10 +140,20 @@ impl Config {
             .line(format!("stubdomain_cmdline='ip={OWN_ADDRESS}/24 ip={OWN_ADDRESS_V6}/64 vnc=:1,websocket=on vncpasswd={OWN_PASSWORD}'"))
     }
 
+    /// A disk specification that says which script sets it up, where a script can: QEMU opens disks itself, and so does
+    /// libxl to exchange a disc.
+    fn with_script(&self, disk: &str) -> String {
+        let is_usual = self.usual_script || self.device_model == DeviceModel::Qemu;
+        if is_usual || ["script=", "devtype=cdrom"].iter().any(|part| disk.contains(part)) {
+            return disk.to_owned();
+        }
+        disk.replace("target=", "script=block-quick,target=")
+    }
+
     /// The text of xl.cfg.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        let disks: Vec<_> = self.disks.iter().map(|disk| format!("'{disk}'")).collect();
+        let disks: Vec<_> = self.disks.iter().map(|disk| format!("'{}'", self.with_script(disk))).collect();
         let mut set = |key: &str, value: &str| {
             let _ = writeln!(text, "{key} = {value}");
         };

@@ -22,6 +22,8 @@ use flate2::write::GzEncoder;
 
 /// The first process of dom0.
 pub const DOM0_INIT: &str = include_str!("../testbed/dom0-init");
+/// What sets up the disks of most test guests.
+pub const BLOCK_QUICK: &str = include_str!("../testbed/block-quick");
 /// The first process of the initial ramdisks of dom0 and of the default guest.
 pub const INITRD_INIT: &str = include_str!("../testbed/initrd-init");
 

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use flate2::read::GzDecoder;
-use tests::testbed::{DOM0_INIT, Dom0, INITRD_INIT};
+use tests::testbed::{BLOCK_QUICK, DOM0_INIT, Dom0, INITRD_INIT};
 
 use crate::build;
 use crate::debian::{self, Recipe};
@@ -73,6 +73,7 @@ pub(crate) fn dom0(xen: Xen) -> Result<Dom0> {
     boot.extend(initrd::programs(&[
         ("init", INITRD_INIT.as_bytes()),
         ("overlay/usr/sbin/dom0-init", DOM0_INIT.as_bytes()),
+        ("overlay/etc/xen/scripts/block-quick", BLOCK_QUICK.as_bytes()),
         ("overlay/usr/sbin/agent", &fs::read(build::agent()?)?),
     ])?);
     let initrd = folder.join("initrd");

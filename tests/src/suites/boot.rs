@@ -32,7 +32,9 @@ fn test_guest_on_stubdom(context: &Context) -> Result<()> {
 }
 
 fn debian_on_stubdom(context: &Context) -> Result<()> {
-    let guest = context.start(&context.debian("debian", DeviceModel::Stubdom)?)?;
+    let mut config = context.debian("debian", DeviceModel::Stubdom)?;
+    config.usual_script = true;
+    let guest = context.start(&config)?;
     guest.serial().wait_for("stubdom guest ready", Duration::from_secs(400))?;
     // The shell of the serial port, the way there and the way back.
     guest.serial().wait_for("root@guest", Duration::from_secs(60))?;

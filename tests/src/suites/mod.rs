@@ -19,24 +19,25 @@ mod screen;
 mod systems;
 mod traditional;
 
-/// Every suite, in the order in which they run.
+/// Every suite, in the order in which they run. After the first, those with long cases come before those with short ones, so
+/// that testbeds side by side are through with theirs at about the same time.
 const SUITES: &[&[Case]] = &[
     boot::CASES,
-    machine::CASES,
-    disk::CASES,
-    input::CASES,
-    screen::CASES,
-    ends::CASES,
-    hostile::CASES,
-    minios::CASES,
-    demo::CASES,
-    traditional::CASES,
-    refusals::CASES,
-    debian::CASES,
     everything::CASES,
-    network::CASES,
     own_screen::CASES,
     systems::CASES,
+    debian::CASES,
+    network::CASES,
+    ends::CASES,
+    demo::CASES,
+    hostile::CASES,
+    traditional::CASES,
+    screen::CASES,
+    input::CASES,
+    disk::CASES,
+    machine::CASES,
+    refusals::CASES,
+    minios::CASES,
 ];
 
 /// Every case.
