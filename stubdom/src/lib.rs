@@ -6,6 +6,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod config;
+pub mod keymap;
 pub mod keys;
 pub mod picture;
 pub mod qmp;

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
 use crate::elf::{self, Kind};
+use crate::keymaps;
 use crate::packages;
 use crate::paths;
 use crate::progress::Step;
@@ -24,6 +25,9 @@ const FLAGS: &str = "['-Crelocation-model=static','-Cno-redzone=yes','-Cllvm-arg
 /// `qemu-system-data`.
 const ROMS: [&str; 3] =
     ["/usr/lib/ipxe/qemu/pxe-e1000.rom", "/usr/lib/ipxe/qemu/pxe-rtl8139.rom", "/usr/share/qemu/linuxboot_dma.bin"];
+
+/// Keyboard layouts, of `qemu-system-data`.
+const KEYMAPS: &str = "/usr/share/qemu/keymaps";
 
 /// The most that the packed device model may have.
 const LARGEST_IMAGE: usize = 512 * 1024;
@@ -91,7 +95,7 @@ pub(crate) fn all() -> Result<Images> {
     write(&images.ioemu, &packed)?;
     // With its symbols, for the addresses that a panic prints.
     write(&paths::images().join("ioemu-stubdom.elf"), &fs::read(&linked)?)?;
-    write(&images.ramdisk, &roms()?)?;
+    write(&images.ramdisk, &ramdisk()?)?;
     step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.ioemu.display()));
     Ok(images)
 }
@@ -162,16 +166,21 @@ fn pack(linked: &Path) -> Result<Vec<u8>> {
     Ok(packed)
 }
 
-/// Expansion ROMs of network cards, as a tar archive.
-fn roms() -> Result<Vec<u8>> {
+/// Expansion ROMs and keyboard layouts, as a tar archive.
+fn ramdisk() -> Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
-    for path in ROMS.map(Path::new) {
-        let name = path.file_name().context("not a file")?;
-        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut add = |name: &Path, content: &[u8]| -> Result<()> {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len().try_into()?);
         header.set_mode(0o644);
-        archive.append_data(&mut header, name, content.as_slice())?;
+        Ok(archive.append_data(&mut header, name, content)?)
+    };
+    for path in ROMS.map(Path::new) {
+        let content = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        add(path.file_name().context("not a file")?.as_ref(), &content)?;
+    }
+    for (name, content) in keymaps::all(Path::new(KEYMAPS))? {
+        add(&Path::new("keymaps").join(name), &content)?;
     }
     Ok(archive.into_inner()?)
 }

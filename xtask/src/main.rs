@@ -12,6 +12,7 @@ mod fuzz;
 mod guest;
 mod image;
 mod initrd;
+mod keymaps;
 mod packages;
 mod paths;
 mod progress;

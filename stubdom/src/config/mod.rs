@@ -90,7 +90,7 @@ pub struct Config {
     pub vcpus: Vcpus,
     /// Whether there is ACPI power management.
     pub acpi: bool,
-    /// The keyboard layout of whoever shows the picture. Key codes reach us already translated.
+    /// The keyboard layout of viewers. What comes from another domain's VNC server is translated already.
     pub keymap: Option<String>,
     /// Where to boot from, in this order.
     pub boot: BootOrder,

@@ -31,6 +31,8 @@ pub struct MachinePlan {
     pub guest: u16,
     /// The guest's name, for the log.
     pub name: Option<String>,
+    /// The layout of viewers' keyboards, by its name.
+    pub keymap: Option<String>,
     /// The guest's memory without its video memory, in MiB, at most 2³². qemu-xen-traditional is not told.
     pub memory_mib: Option<u64>,
     /// Virtual CPUs; `max` is at least 1 and at most 128.
@@ -161,6 +163,7 @@ impl Config {
         Ok(MachinePlan {
             guest: self.guest,
             name: self.name.clone(),
+            keymap: self.keymap.clone(),
             memory_mib: self.planned_memory()?,
             vcpus: self.planned_vcpus()?,
             acpi: self.acpi,

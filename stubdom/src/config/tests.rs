@@ -152,6 +152,7 @@ fn a_guest_with_everything_that_is_modelled_is_planned() {
         Ok(MachinePlan {
             guest: 7,
             name: Some("g".into()),
+            keymap: Some("de".into()),
             memory_mib: Some(120),
             vcpus: Vcpus { online: 2, max: 4 },
             acpi: true,

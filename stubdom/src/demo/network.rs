@@ -15,6 +15,7 @@ use minios::net::Stack;
 use minios::random;
 use minios::xenstore::Xenstore;
 use stubdom::config::{CommandLine, mac};
+use stubdom::keymap::Keymap;
 use stubdom::picture::Picture;
 use stubdom::vnc::{self, Console, Server};
 
@@ -56,7 +57,7 @@ impl Network {
             Some(vnc) => {
                 let password = vnc::password(store, &line, vnc, None).await.map_err(|error| format!("{error}"))?;
                 info!("VNC: port {}", vnc.port);
-                Some(Server::new(&mut stack, &format!("{name} on miniOS"), vnc, password))
+                Some(Server::new(&mut stack, &format!("{name} on miniOS"), vnc, password, Keymap::default()))
             }
             None => None,
         };

@@ -5,7 +5,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 
-use log::info;
+use log::{info, warn};
 use minios::clock;
 use minios::exec::Spawner;
 use minios::front::XenDomain as Domain;
@@ -14,8 +14,10 @@ use minios::net::Stack;
 use minios::random;
 use minios::xenstore::Xenstore;
 use stubdom::config::{CommandLine, MachinePlan, Vnc, mac};
+use stubdom::keymap::Keymap;
 use stubdom::vnc::{self, Server};
 
+use super::firmware;
 use super::start::Failure;
 
 /// The station, and the server on it.
@@ -73,7 +75,7 @@ pub(super) async fn open(
     }
     let mut stack = Stack::new(net, address, alone, &addresses, random::next(), clock::now());
     let name = plan.name.as_deref().unwrap_or("guest");
-    let server = Server::new(&mut stack, &format!("{name} - Xen stub domain"), vnc, password);
+    let server = Server::new(&mut stack, &format!("{name} - Xen stub domain"), vnc, password, keymap(plan));
     let [a, b, c, d, e, f] = address;
     info!(
         "VNC: port {} of {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} ({})",
@@ -81,6 +83,18 @@ pub(super) async fn open(
         if stack.addresses().is_empty() { String::from("an address by DHCP") } else { stack.addresses() }
     );
     Ok((OwnScreen { stack, server }, (!alone).then_some(address)))
+}
+
+/// Where viewers' keys are.
+fn keymap(plan: &MachinePlan) -> Keymap {
+    let Some(name) = &plan.keymap else { return Keymap::default() };
+    firmware::file(&format!("keymaps/{name}")).map_or_else(
+        |error| {
+            warn!("{error}: viewers have a US keyboard");
+            Keymap::default()
+        },
+        Keymap::new,
+    )
 }
 
 /// The address of a second station beside a card.

@@ -24,6 +24,7 @@ use minios::net::{Listener, Stack};
 use minios::random;
 
 use crate::config::{Share, Vnc};
+use crate::keymap::Keymap;
 use viewer::{Line, Outcome, Viewer};
 
 /// Viewers at a time.
@@ -87,6 +88,7 @@ impl Keys {
 /// The server.
 pub struct Server {
     config: rfb::Config,
+    keymap: Keymap,
     share: Share,
     doors: Vec<(Line, Listener)>,
     viewers: Vec<Viewer>,
@@ -114,19 +116,22 @@ impl BackOff {
 }
 
 impl Server {
-    /// A server that listens. `title` is what viewers show above the screen.
+    /// A server that listens. `title` is what viewers show above the screen, `keymap` says where keys are whose place they do
+    /// not tell.
     #[must_use]
     pub fn new(
         stack: &mut Stack<impl Platform + 'static>,
         title: &str,
         vnc: &Vnc,
         password: Option<rfb::Password>,
+        keymap: Keymap,
     ) -> Self {
         let mut listen = |line, port| (line, Listener::new(stack, port, RECEIVE_BUFFER, SEND_BUFFER));
         let mut doors = Vec::from([listen(Line::Plain, vnc.port)]);
         doors.extend(vnc.websocket.map(|port| listen(Line::Web, port)));
         Self {
             config: rfb::Config { name: title.to_owned(), password },
+            keymap,
             share: vnc.share,
             doors,
             viewers: Vec::new(),
@@ -168,7 +173,7 @@ impl Server {
             viewer.set_leds(leds);
             if viewer.deadline().is_some_and(|until| until <= now) {
                 viewer.end("its time is over");
-                self.drop_viewer(stack, index, now);
+                self.drop_viewer(stack, console, index, now);
                 continue;
             }
             let keys = &mut self.keys.waiting;
@@ -177,21 +182,21 @@ impl Server {
                 InputEvent::Key { .. } => keys.push_back(event),
                 event => console.input(event),
             };
-            match viewer.serve(stack, screen, listens, &mut input) {
+            match viewer.serve(stack, screen, self.keymap, listens, &mut input) {
                 Outcome::Goes => index += 1,
                 Outcome::Ready { shared } => {
                     self.back_off = BackOff::default();
                     if self.is_let_in(index, shared) {
                         index += 1;
                     } else {
-                        self.drop_viewer(stack, index, now);
+                        self.drop_viewer(stack, console, index, now);
                     }
                 }
                 Outcome::WrongPassword => {
                     self.back_off.failed(now);
                     index += 1;
                 }
-                Outcome::Ended => self.drop_viewer(stack, index, now),
+                Outcome::Ended => self.drop_viewer(stack, console, index, now),
             }
         }
         self.keys.press(console, now);
@@ -245,8 +250,18 @@ impl Server {
         }
     }
 
-    fn drop_viewer(&mut self, stack: &mut Stack<impl Platform + 'static>, index: usize, now: Instant) {
-        let viewer = self.viewers.swap_remove(index);
+    fn drop_viewer(
+        &mut self,
+        stack: &mut Stack<impl Platform + 'static>,
+        console: &mut impl Console,
+        index: usize,
+        now: Instant,
+    ) {
+        let mut viewer = self.viewers.swap_remove(index);
+        viewer.let_go(&mut |event| match event {
+            InputEvent::Key { .. } => self.keys.waiting.push_back(event),
+            event => console.input(event),
+        });
         stack.close(viewer.socket(), now);
     }
 }

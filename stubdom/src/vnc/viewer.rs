@@ -10,6 +10,7 @@ use minios::front::Platform;
 use minios::net::{SocketHandle, Stack};
 
 use super::Change;
+use crate::keymap::Keymap;
 use crate::keys;
 
 /// Bytes of pixels after which no further rectangle is encoded in one go.
@@ -55,6 +56,8 @@ pub(super) struct Viewer {
     out: Vec<u8>,
     sent: usize,
     buttons: u16,
+    /// Codes of the keys that it holds.
+    held: Vec<u16>,
     /// Nobody needs a password.
     is_open: bool,
     /// When it has to be let in.
@@ -84,7 +87,19 @@ impl Viewer {
             Line::Plain => Wire::Plain,
             Line::Web => Wire::Head(web::http::Head::new()),
         };
-        Self { socket, wire, peer, session, out: Vec::new(), sent: 0, buttons: 0, is_open, until, ends: false }
+        Self {
+            socket,
+            wire,
+            peer,
+            session,
+            out: Vec::new(),
+            sent: 0,
+            buttons: 0,
+            held: Vec::new(),
+            is_open,
+            until,
+            ends: false,
+        }
     }
 
     pub(super) const fn socket(&self) -> SocketHandle {
@@ -120,6 +135,7 @@ impl Viewer {
         &mut self,
         stack: &mut Stack<impl Platform + 'static>,
         picture: &impl rfb::Picture,
+        keymap: Keymap,
         listens: bool,
         input: &mut impl FnMut(InputEvent),
     ) -> Outcome {
@@ -131,7 +147,7 @@ impl Viewer {
             if socket.can_recv() {
                 let count = socket.recv_slice(&mut bytes).unwrap_or(0);
                 let (received, _) = bytes.split_at_mut(count);
-                outcome = self.receive(received, picture.size(), input);
+                outcome = self.receive(received, picture.size(), keymap, input);
             } else if !socket.may_recv() {
                 info!("VNC: {} has left", self.peer);
                 return Outcome::Ended;
@@ -145,12 +161,26 @@ impl Viewer {
         outcome
     }
 
+    /// Nobody holds what it held, once it is gone.
+    pub(super) fn let_go(&mut self, input: &mut impl FnMut(InputEvent)) {
+        for code in self.held.drain(..) {
+            input(InputEvent::Key { code, down: false });
+        }
+        press(&mut self.buttons, 0, input);
+    }
+
     fn waiting(&self) -> usize {
         self.out.len().saturating_sub(self.sent)
     }
 
     /// Unwraps what came, and hears what the viewer does.
-    fn receive(&mut self, received: &mut [u8], size: (u16, u16), input: &mut impl FnMut(InputEvent)) -> Outcome {
+    fn receive(
+        &mut self,
+        received: &mut [u8],
+        size: (u16, u16),
+        keymap: Keymap,
+        input: &mut impl FnMut(InputEvent),
+    ) -> Outcome {
         let mut rest = received;
         if let Wire::Head(head) = &mut self.wire {
             match head.feed(rest) {
@@ -166,7 +196,8 @@ impl Viewer {
                 Err(refusal) => return self.refuse(refusal),
             }
         }
-        let mut hand = Hand { outcome: Outcome::Goes, buttons: &mut self.buttons, size, input };
+        let (buttons, held) = (&mut self.buttons, &mut self.held);
+        let mut hand = Hand { outcome: Outcome::Goes, buttons, held, keymap, size, input };
         let session = &mut self.session;
         let result = match &mut self.wire {
             Wire::Plain | Wire::Head(_) => {
@@ -275,6 +306,8 @@ fn accept(request: &web::http::Request, is_open: bool) -> Result<Vec<u8>, web::h
 struct Hand<'a, F> {
     outcome: Outcome,
     buttons: &'a mut u16,
+    held: &'a mut Vec<u16>,
+    keymap: Keymap,
     /// Of the screen, in pixels.
     size: (u16, u16),
     input: &'a mut F,
@@ -286,8 +319,12 @@ impl<F: FnMut(InputEvent)> Hand<'_, F> {
             rfb::Event::Ready { shared } => self.outcome = Outcome::Ready { shared },
             rfb::Event::AuthenticationFailed => self.outcome = Outcome::WrongPassword,
             rfb::Event::Key { keysym, scancode, down } => {
-                let code = scancode.and_then(keys::of_scancode).or_else(|| keys::of_keysym(keysym));
-                if let Some(code) = code {
+                let named = || self.keymap.code(keysym, |code| self.held.contains(&code));
+                if let Some(code) = scancode.and_then(keys::of_scancode).or_else(named) {
+                    self.held.retain(|held| *held != code);
+                    if down {
+                        self.held.push(code);
+                    }
                     (self.input)(InputEvent::Key { code, down });
                 }
             }
@@ -300,12 +337,12 @@ impl<F: FnMut(InputEvent)> Hand<'_, F> {
                 let (x, y) = (axis(x, width), axis(y, height));
                 let wheel = self.wheel(buttons);
                 (self.input)(InputEvent::Position { x, y, wheel });
-                self.press(buttons);
+                press(self.buttons, buttons, self.input);
             }
             rfb::Event::Motion { dx, dy, buttons } => {
                 let wheel = self.wheel(buttons);
                 (self.input)(InputEvent::Motion { dx, dy, wheel });
-                self.press(buttons);
+                press(self.buttons, buttons, self.input);
             }
         }
     }
@@ -315,15 +352,16 @@ impl<F: FnMut(InputEvent)> Hand<'_, F> {
         let pressed = buttons & !*self.buttons;
         WHEEL.iter().filter(|(bit, _)| pressed >> bit & 1 != 0).map(|(_, notch)| notch).sum()
     }
+}
 
-    fn press(&mut self, buttons: u16) {
-        let changed = buttons ^ *self.buttons;
-        *self.buttons = buttons;
-        for (code, bit) in BUTTONS {
-            if changed >> bit & 1 != 0 {
-                let down = buttons >> bit & 1 != 0;
-                (self.input)(InputEvent::Button { code, down });
-            }
+/// What of the buttons has changed.
+fn press(known: &mut u16, buttons: u16, input: &mut impl FnMut(InputEvent)) {
+    let changed = buttons ^ *known;
+    *known = buttons;
+    for (code, bit) in BUTTONS {
+        if changed >> bit & 1 != 0 {
+            let down = buttons >> bit & 1 != 0;
+            input(InputEvent::Button { code, down });
         }
     }
 }
