@@ -141,15 +141,17 @@ pub(super) fn tablet_by(
     point: impl FnOnce(&[(u16, u16)]) -> Result<()>,
 ) -> Result<()> {
     let known = guest.serial().text().len();
-    // A line for each event: seconds and microseconds, then type, code and value.
+    // A line for each event: seconds and microseconds, then type, code and value. They are read until a line is sent.
     guest.serial().send(
         b"device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); \
-          echo tablet-is-$device; timeout --foreground 10 cat /dev/input/$device | od -An -v -tx2 -w24 | cut -d' ' -f 10-; echo seen-$((6 * 7))\r",
+          echo tablet-is-$device; (cat /dev/input/$device & read -r line; kill $!) | od -An -v -tx2 -w24 | cut -d' ' -f 10-; echo seen-$((6 * 7))\r",
     )?;
     guest.serial().wait_for_past(known, "tablet-is-event", LIMIT)?;
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(2));
     let (right, bottom) = (size.0 - 1, size.1 - 1);
     point(&[(right / 2, bottom / 2), (0, 0), (right, 0), (right, bottom), (0, bottom)])?;
+    std::thread::sleep(Duration::from_secs(2));
+    guest.serial().send(b"\r")?;
     let said = guest.serial().wait_for_past(known, "seen-42", LIMIT)?;
     let events = said.split("tablet-is-").last().context("events")?;
     // Type, code and the lower half of the value: absolute X and Y, the left button. QEMU divides by the picture's size, so

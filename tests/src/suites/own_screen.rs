@@ -9,13 +9,14 @@ use anyhow::{Context as _, Result, ensure};
 use super::debian::{compare, draw, entry, power_off, reference};
 use super::everything::{tablet, tablet_by};
 use crate::clients::{LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
-use crate::domain::{Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
+use crate::domain::{DeviceModel, Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context};
 use crate::vnc::{Screen, Viewer};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("the-stub-domain-shows-its-screen-itself", 600, shows),
     Case::new("others-viewers-look-type-and-point", 600, others_viewers),
+    Case::new("a-keysym-is-a-key-of-the-layout", 240, layout),
 ];
 
 /// Viewers that are let in.
@@ -157,6 +158,42 @@ fn other_ways(context: &Context) -> Result<()> {
     ensure!(text.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "the answer to the key is another: {text}");
     ensure!(said.ends_with(b"\r\n\r\n\x82\x0cRFB 003.008\n"), "no message of twelve bytes: {text}");
     Ok(())
+}
+
+/// What a viewer on a German keyboard types, pressed and released, in scan code set 1: z, y, AltGr with Q, ö; then A with
+/// Shift, which nobody holds any more when the viewer has gone; then Escape by another one.
+const GERMAN: &[u8] =
+    &[0x15, 0x95, 0x2c, 0xac, 0xe0, 0x38, 0x10, 0x90, 0xe0, 0xb8, 0x27, 0xa7, 0x2a, 0x1e, 0xaa, 0x9e, 0x01, 0x81];
+
+/// Where keys are is up to the guest's configuration, for viewers that say only what is on them.
+fn layout(context: &Context) -> Result<()> {
+    const SHIFT: u32 = 0xffe1;
+    const ALT_GR: u32 = 0xfe03;
+    const ESCAPE: u32 = 0xff1b;
+    let config = context
+        .test_guest("layout", DeviceModel::Stubdom, "run=keyboard")?
+        .line("keymap='de'")
+        .own_screen("bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05");
+    let guest = context.start(&config)?;
+    guest.serial().wait_for("READY keyboard", LIMIT)?;
+    let mut viewer = guest.viewer()?;
+    let keys = [('z', true), ('z', false), ('y', true), ('y', false)].map(|(key, down)| (key.into(), down));
+    let at = [(ALT_GR, true), ('@'.into(), true), ('@'.into(), false), (ALT_GR, false)];
+    let held = [('ö'.into(), true), ('ö'.into(), false), (SHIFT, true), ('A'.into(), true)];
+    for (keysym, down) in keys.into_iter().chain(at).chain(held) {
+        viewer.key(keysym, down)?;
+    }
+    guest.serial().wait_for("SCAN 1e", LIMIT)?;
+    drop(viewer);
+    guest.serial().wait_for("SCAN 9e", LIMIT)?;
+    let mut viewer = guest.viewer()?;
+    viewer.key(ESCAPE, true)?;
+    viewer.key(ESCAPE, false)?;
+    let output = guest.serial().wait_for("PASS keyboard", LIMIT)?;
+    let codes: Vec<_> = output.lines().filter_map(|line| line.trim().strip_prefix("SCAN ")).collect();
+    let expected: Vec<_> = GERMAN.iter().map(|code| format!("{code:02x}")).collect();
+    ensure!(codes == expected, "typed {expected:?}, the guest saw {codes:?}");
+    guest.wait_for_end(LIMIT)
 }
 
 /// As many viewers as there can be see the same at the same time, though one of them never reads and one sends what is no
