@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,9 @@ pub struct TigerVnc {
 impl TigerVnc {
     /// Opens a window. `None`: it is not let in.
     pub fn open(port: u16, password: &str, folder: &Path) -> Result<Option<Self>> {
+        // Two that look for a free number at the same time may take the same one.
+        static STARTS: Mutex<()> = Mutex::new(());
+        let turn = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let mut server = Command::new("Xvfb")
             .args(["-displayfd", "1", "-screen", "0", SIZE, "-nolisten", "tcp", "-fbdir"])
             .arg(folder)
@@ -42,6 +46,7 @@ impl TigerVnc {
         BufReader::new(server.stdout.take().context("no standard output")?).read_line(&mut line)?;
         let display = format!(":{}", line.trim());
         let server = Running(server);
+        drop(turn);
         let log = folder.join("tigervnc.log");
         let viewer = Command::new("xtigervncviewer")
             .env("DISPLAY", &display)
@@ -66,6 +71,8 @@ impl TigerVnc {
                 return Ok(Some(tiger));
             }
             if tiger.viewer.0.try_wait()?.is_some() {
+                let said = fs::read_to_string(&log)?;
+                ensure!(said.contains("Authentication failure"), "TigerVNC has ended:\n{said}");
                 return Ok(None);
             }
             ensure!(start.elapsed() < LIMIT, "TigerVNC opens no window; see {}", log.display());
