@@ -132,12 +132,16 @@ impl<S: Read + Write> Viewer<S> {
         Ok(viewer)
     }
 
-    /// Asks for the whole screen, and does not wait for it.
+    /// Asks for the whole screen, whether it changed or not, and does not wait for it.
     pub fn ask(&mut self) -> Result<()> {
+        self.ask_for(false)
+    }
+
+    /// FramebufferUpdateRequest.
+    fn ask_for(&mut self, changes: bool) -> Result<()> {
         let [_, _, w0, w1] = self.screen.width.to_be_bytes();
         let [_, _, h0, h1] = self.screen.height.to_be_bytes();
-        // FramebufferUpdateRequest: all of it, whether it changed or not.
-        self.server.write_all(&[3, 0, 0, 0, 0, 0, w0, w1, h0, h1])?;
+        self.server.write_all(&[3, u8::from(changes), 0, 0, 0, 0, w0, w1, h0, h1])?;
         Ok(self.server.flush()?)
     }
 
@@ -164,6 +168,13 @@ impl<S: Read + Write> Viewer<S> {
                 return Ok(&self.screen);
             }
         }
+    }
+
+    /// Asks for what has changed since it was told, and waits for that.
+    pub fn change(&mut self) -> Result<()> {
+        self.ask_for(true)?;
+        while self.message()?.0 == 0 {}
+        Ok(())
     }
 
     /// Presses or releases a key.

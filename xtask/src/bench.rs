@@ -25,6 +25,7 @@ use crate::{build, emulator, guest, paths, run};
 mod encoders;
 mod linux;
 mod network;
+mod screen;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -43,6 +44,9 @@ pub(crate) struct Arguments {
     /// Compare the encodings of our VNC server with libvncserver's, on this machine and without Xen, and nothing else.
     #[arg(long)]
     encoders: bool,
+    /// Measure how long it takes until a viewer sees what the guest has drawn, by the clock of this machine, and nothing else.
+    #[arg(long)]
+    screen: bool,
     /// Measure with the clock of this machine, which has to be idle then, instead of counting instructions.
     #[arg(long)]
     no_icount: bool,
@@ -196,6 +200,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let images = build::all()?;
+    if arguments.screen {
+        screen::run(arguments.xen, &images)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let folder = paths::target().join("bench").join(arguments.xen.to_string());
     let logs = folder.join("logs");
     if logs.exists() {

@@ -41,6 +41,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "mouse", run: input::mouse },
     Case { name: "text", run: screen::text },
     Case { name: "vbe", run: screen::vbe },
+    Case { name: "flash", run: screen::flash },
     Case { name: "vbe-banked", run: screen::vbe_banked },
     Case { name: "mode-13h", run: screen::mode_13h },
     Case { name: "mode-12h", run: screen::mode_12h },

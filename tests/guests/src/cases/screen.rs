@@ -176,6 +176,28 @@ fn draw_vbe([width, height, bits]: [u16; 3]) -> Outcome {
     Ok(())
 }
 
+/// A linear mode of 32 bits in which a block of 64 × 16 pixels is white or black in turn, for each byte from COM1 until `q`.
+pub(crate) fn flash(report: &mut Report) {
+    let size = size(report, 1024, 768, 32);
+    let outcome = draw_vbe(size).and_then(|()| {
+        let Some(base) = frame_buffer() else { bail!("no frame buffer") };
+        report.ready("flash");
+        let mut colour = 0xff;
+        loop {
+            let byte = serial::receive();
+            if byte == b'q' {
+                return Ok(());
+            }
+            serial::send(byte);
+            for line in 0..16 {
+                memory::copy_to(base + line * u64::from(size[0]) * 4, &[colour; 64 * 4]);
+            }
+            colour = !colour;
+        }
+    });
+    report.check("flash", outcome);
+}
+
 /// The same picture through the 64 KiB window and its banks, 640 × 480 × 32 unless the command line says otherwise.
 pub(crate) fn vbe_banked(report: &mut Report) {
     let size = size(report, 640, 480, 32);
