@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use anyhow::{Context, Result};
 use devmodel::host::{DiskError, DiskId, DiskOp};
 
+use crate::faults::{Fate, Faults};
 use crate::plan::{Backing, Medium};
 use crate::video::{copy_from, copy_to};
 
@@ -31,13 +32,35 @@ pub(crate) struct Disk {
     pub(crate) read_only: bool,
     /// The transfer buffer.
     buffer: Vec<u8>,
+    faults: Faults,
+}
+
+/// An operation that was started.
+#[derive(Debug)]
+struct Request {
+    disk: DiskId,
+    op: DiskOp,
+    /// How many of its events it has passed.
+    passed: usize,
+}
+
+/// A request that failed, and stopped the machine.
+#[derive(Debug)]
+pub(crate) struct Stop {
+    /// The drive.
+    pub(crate) node: String,
+    /// It was a read.
+    pub(crate) is_read: bool,
 }
 
 /// All of them; a disk's number is its place.
 #[derive(Debug, Default)]
 pub(crate) struct Disks {
     disks: Vec<Disk>,
-    started: VecDeque<(DiskId, DiskOp)>,
+    started: VecDeque<Request>,
+    /// Those that wait, and the name that they wait by. `None`: for the machine to go on.
+    waiting: Vec<(Option<String>, Request)>,
+    stop: Option<Stop>,
 }
 
 impl Disk {
@@ -54,7 +77,8 @@ impl Disk {
         };
         let overlay = (file.is_none() || medium.snapshot).then(BTreeMap::new);
         let sectors = bytes.div_ceil(512);
-        Ok(Self { file, overlay, sectors, read_only: medium.read_only, buffer: vec![0; BUFFER_LEN] })
+        let faults = Faults::new(&medium.faults)?;
+        Ok(Self { file, overlay, sectors, read_only: medium.read_only, buffer: vec![0; BUFFER_LEN], faults })
     }
 
     fn perform(&mut self, op: DiskOp) -> Result<(), DiskError> {
@@ -112,14 +136,46 @@ impl Disks {
 
     /// Notes an operation.
     pub(crate) fn start(&mut self, id: DiskId, op: DiskOp) {
-        self.started.push_back((id, op));
+        self.started.push_back(Request { disk: id, op, passed: 0 });
     }
 
-    /// Does the oldest operation that was started.
+    /// Does the oldest operation that was started and need not wait.
     pub(crate) fn finish(&mut self) -> Option<(DiskId, Result<(), DiskError>)> {
-        let (id, op) = self.started.pop_front()?;
-        let disk = self.disks.get_mut(usize::from(id.0));
-        Some((id, disk.map_or(Err(DiskError), |disk| disk.perform(op))))
+        loop {
+            let mut request = self.started.pop_front()?;
+            let id = request.disk;
+            let Some(disk) = self.disks.get_mut(usize::from(id.0)) else { return Some((id, Err(DiskError))) };
+            let result = match disk.faults.fate(&request.op, &mut request.passed) {
+                Fate::Goes => disk.perform(request.op),
+                Fate::Fails => Err(DiskError),
+                Fate::Waits(tag) => {
+                    self.waiting.push((Some(tag), request));
+                    continue;
+                }
+            };
+            if result.is_ok() || !disk.faults.stops_at(&request.op) {
+                return Some((id, result));
+            }
+            let is_read = matches!(request.op, DiskOp::Read { .. });
+            self.stop = Some(Stop { node: disk.faults.node().to_owned(), is_read });
+            self.waiting.push((None, Request { passed: 0, ..request }));
+        }
+    }
+
+    /// What a client may do to the requests of a disk.
+    pub(crate) fn faults(&mut self, node: &str) -> Option<&mut Faults> {
+        self.disks.iter_mut().map(|disk| &mut disk.faults).find(|faults| faults.is_called(node))
+    }
+
+    /// Those that wait by this name need not any more.
+    pub(crate) fn resume(&mut self, tag: Option<&str>) {
+        let ready = self.waiting.extract_if(.., |(by, _)| by.as_deref() == tag);
+        self.started.extend(ready.map(|(_, request)| request));
+    }
+
+    /// Why the machine has to stop, once.
+    pub(crate) fn take_stop(&mut self) -> Option<Stop> {
+        self.stop.take()
     }
 
     /// Copies from the transfer buffer.
@@ -165,7 +221,7 @@ mod unit {
 
     #[test]
     fn zeros_keep_what_is_written_to_them() {
-        let medium = Medium { backing: Backing::Zeros(1 << 20), read_only: false, snapshot: false };
+        let medium = Medium::new(Backing::Zeros(1 << 20), false);
         let mut disks = Disks::default();
         let id = disks.add(Disk::open(&medium).unwrap()).unwrap();
         disks.buffer_write(id, 512, &[5; 512]);
@@ -181,7 +237,7 @@ mod unit {
 
     #[test]
     fn a_read_only_disk_refuses_writes() {
-        let medium = Medium { backing: Backing::Zeros(1 << 20), read_only: true, snapshot: false };
+        let medium = Medium::new(Backing::Zeros(1 << 20), true);
         assert_eq!(Disk::open(&medium).unwrap().perform(DiskOp::Write { lba: 0, sectors: 1 }), Err(DiskError));
     }
 }

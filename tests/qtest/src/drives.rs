@@ -9,7 +9,7 @@ use devmodel::ahci::PORTS;
 use crate::devices::Ide;
 use crate::numbers;
 use crate::options::Options;
-use crate::plan::{Backing, Drive, Medium};
+use crate::plan::{Backing, Drive, FaultPlan, Medium};
 
 /// Bytes of a medium of zeros, if nobody says how many.
 const ZEROS_DEFAULT: u64 = 1 << 30;
@@ -20,8 +20,6 @@ const IGNORED: &[&str] = &[
     "cache.no-flush",
     "cache.writeback",
     "aio",
-    "werror",
-    "rerror",
     "discard",
     "detect-zeroes",
     "auto-read-only",
@@ -79,6 +77,20 @@ impl Drives {
         let file = file.or_else(|| options.take("file.filename"));
         let size = options.take("size").or_else(|| options.take("file.size"));
         let kind = format.or(driver);
+        let (file, script) = match file.as_deref().and_then(|file| file.strip_prefix("blkdebug:")) {
+            Some(rest) => {
+                let (script, file) =
+                    rest.split_once(':').with_context(|| format!("\"{text}\": it is blkdebug:SCRIPT:FILE"))?;
+                (Some(file.to_owned()), Some(PathBuf::from(script)).filter(|_| !script.is_empty()))
+            }
+            None => (file, None),
+        };
+        let mut stops = |key| match options.take(key).as_deref() {
+            None | Some("report" | "enospc" | "ignore") => Ok(false),
+            Some("stop") => Ok(true),
+            Some(other) => bail!("\"{text}\": {key} is report or stop, not {other}"),
+        };
+        let (read_stops, write_stops) = (stops("rerror")?, stops("werror")?);
         let backing = match (kind.as_deref(), file) {
             (None | Some("raw" | "file"), Some(file)) if file.starts_with("null-co://") => Some(zeros(&text, size)?),
             (Some("null-co" | "null-aio"), None) => Some(zeros(&text, size)?),
@@ -89,7 +101,9 @@ impl Drives {
         };
         let read_only = options.take_bool("readonly")?.or(options.take_bool("read-only")?).unwrap_or(cd);
         let snapshot = options.take_bool("snapshot")?.unwrap_or(false);
-        let medium = backing.map(|backing| Medium { backing, read_only, snapshot });
+        let id = options.take("id");
+        let faults = FaultPlan { node: id.clone().unwrap_or_default(), script, read_stops, write_stops };
+        let medium = backing.map(|backing| Medium { backing, read_only, snapshot, faults });
         let serial = options.take("serial").unwrap_or_default();
         let place = match (options.take_number("index")?, options.take_number("bus")?, options.take_number("unit")?) {
             (Some(index), None, None) => Some(index),
@@ -98,7 +112,6 @@ impl Drives {
             (None, None, None) => None,
             _ => bail!("\"{text}\": either index, or bus and unit"),
         };
-        let id = options.take("id");
         match interface.as_deref() {
             Some("none") => {
                 let id = id.with_context(|| format!("\"{text}\" needs an id"))?;
@@ -130,18 +143,16 @@ impl Drives {
         let medium = match driver.as_deref() {
             Some("file" | "host_device") => {
                 let file = options.take("filename").with_context(|| format!("\"{text}\" needs a filename"))?;
-                Medium { backing: Backing::File(path(&text, &file)?), read_only, snapshot: false }
+                Medium::new(Backing::File(path(&text, &file)?), read_only)
             }
-            Some("null-co" | "null-aio") => Medium { backing: zeros(&text, size)?, read_only, snapshot: false },
+            Some("null-co" | "null-aio") => Medium::new(zeros(&text, size)?, read_only),
             Some("raw") => match (options.take("file"), options.take("file.filename")) {
                 (Some(node), None) => {
                     let below = self.media.remove(&node).flatten();
                     let below = below.with_context(|| format!("\"{text}\": there is no node {node}"))?;
                     Medium { read_only: read_only || below.read_only, ..below }
                 }
-                (None, Some(file)) => {
-                    Medium { backing: Backing::File(path(&text, &file)?), read_only, snapshot: false }
-                }
+                (None, Some(file)) => Medium::new(Backing::File(path(&text, &file)?), read_only),
                 _ => bail!("\"{text}\" needs a file"),
             },
             other => bail!("\"{text}\": the driver {} is not supported", other.unwrap_or_default()),
@@ -152,7 +163,7 @@ impl Drives {
 
     /// `-hda` to `-hdd`, and an argument that is no option.
     pub(crate) fn ide(&mut self, place: Option<usize>, file: &str) -> Result<()> {
-        let medium = Medium { backing: Backing::File(path(file, file)?), read_only: false, snapshot: false };
+        let medium = Medium::new(Backing::File(path(file, file)?), false);
         let place = place.map(Place::Index);
         self.drives.push((place, file.to_owned(), Drive { medium: Some(medium), ..Drive::default() }));
         Ok(())
@@ -160,7 +171,7 @@ impl Drives {
 
     /// `-cdrom`.
     pub(crate) fn cdrom(&mut self, file: &str) -> Result<()> {
-        let medium = Medium { backing: Backing::File(path(file, file)?), read_only: true, snapshot: false };
+        let medium = Medium::new(Backing::File(path(file, file)?), true);
         let drive = Drive { cd: true, medium: Some(medium), ..Drive::default() };
         self.drives.push((Some(Place::Index(2)), file.to_owned(), drive));
         Ok(())
@@ -239,11 +250,17 @@ impl Drives {
             };
             let count = places.len();
             let next = || (0..count).map(|index| (first + index) % count).find(|index| places[*index].is_none());
-            let place = place.or_else(next);
-            let place = place.and_then(|place| places.get_mut(place)).filter(|place| place.is_none());
+            let index = place.or_else(next);
+            let place = index.and_then(|place| places.get_mut(place)).filter(|place| place.is_none());
             let place = place.with_context(|| format!("\"{text}\": there is no place for it"))?;
             if let Some(medium) = &mut drive.medium {
                 medium.snapshot |= self.snapshot;
+                // What QEMU calls drives that nobody named.
+                let (index, kind) = (index.unwrap_or(0), if drive.cd { "cd" } else { "hd" });
+                let node = &mut medium.faults.node;
+                if node.is_empty() {
+                    *node = format!("ide{}-{kind}{}", index / 2, index % 2);
+                }
             }
             *place = Some(drive);
         }

@@ -11,7 +11,7 @@
 //!
 //! QEMU 7.2's own programs, built from its sources and given the path in `QTEST_QEMU_BINARY`: `i440fx-test`, `rtc-test`,
 //! `rtl8139-test`, `fw_cfg-test`, `boot-order-test` and `qos-test` (e1000, PCI) pass. `ide-test`, `ahci-test` (without
-//! `QTEST_QEMU_IMG`), `usb-hcd-uhci-test` and `display-vga-test` pass in all cases but those about injected errors (`blkdebug`),
+//! `QTEST_QEMU_IMG`), `usb-hcd-uhci-test` and `display-vga-test` pass in all cases but those about
 //! migration, the event of a moved tray, USB disks and cards that are not there: choose cases with `-p`.
 //!
 //! | module | what lives there |
@@ -21,6 +21,7 @@
 //! | `plan` | what is going to be built |
 //! | `cards` | the devices that plug into the PCI bus, by QEMU's names |
 //! | `character` | sockets and files that bytes come from and go to |
+//! | `faults` | errors and delays of disks that a client asks for |
 //! | `ram`, `video`, `disks`, `nics`, `irqs` | the parts of the world around the machine |
 //! | `world` | all of them together, as [`devmodel::Host`] |
 //! | `rtc` | the clock of the CMOS, which the hypervisor has under Xen |
@@ -46,6 +47,7 @@ mod command_line;
 mod devices;
 mod disks;
 mod drives;
+mod faults;
 pub mod fuzz;
 mod irqs;
 mod monitor;

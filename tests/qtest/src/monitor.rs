@@ -80,6 +80,7 @@ const COMMANDS: &[&str] = &[
     "device_add",
     "device_del",
     "query-target",
+    "human-monitor-command",
 ];
 
 /// The greeting of a session.
@@ -162,7 +163,7 @@ impl Monitor {
             "query-target" => json!({"arch": "x86_64"}),
             "query-machines" => json!([machine("pc", true), machine("q35", false), machine("none", false)]),
             "query-commands" => COMMANDS.iter().map(|name| json!({ "name": name })).collect(),
-            "query-events" => ["RESET", "SHUTDOWN", "STOP", "RESUME", "POWERDOWN", "DEVICE_DELETED"]
+            "query-events" => ["RESET", "SHUTDOWN", "STOP", "RESUME", "POWERDOWN", "DEVICE_DELETED", "BLOCK_IO_ERROR"]
                 .iter()
                 .map(|name| json!({ "name": name }))
                 .collect(),
@@ -180,6 +181,22 @@ impl Monitor {
                     ("/machine" | "/", _) => return Err(("GenericError", format!("Property '{property}' not found"))),
                     _ => return Err(("DeviceNotFound", format!("Device '{path}' not found"))),
                 }
+            }
+            "human-monitor-command" => {
+                let line = argument("command-line").unwrap_or_default();
+                let words: Vec<_> = line.split(|letter: char| letter == '"' || letter.is_whitespace()).collect();
+                let words: Vec<_> = words.into_iter().filter(|word| !word.is_empty()).collect();
+                let done = match words.as_slice() {
+                    ["qemu-io", node, rest @ ..] => pc.and_then(|pc| pc.disk_words(node, rest)),
+                    _ => None,
+                };
+                if done.is_none() {
+                    let why = format!(
+                        "\"{line}\" is not supported: only qemu-io DRIVE \"break EVENT TAG\" and \"resume TAG\" are"
+                    );
+                    return Err(("GenericError", why));
+                }
+                json!("")
             }
             "device_add" => {
                 let driver = argument("driver").unwrap_or_default();

@@ -35,7 +35,7 @@ const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
 const BOOT_FLAGS: u32 = 0x38;
 /// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
 /// What an empty drive has in it.
-const NOTHING: Medium = Medium { backing: Backing::Zeros(0), read_only: true, snapshot: false };
+const NOTHING: Medium = Medium::new(Backing::Zeros(0), true);
 const POLLS_MAX: u32 = 10_000;
 
 /// The machine and its world.
@@ -295,6 +295,28 @@ impl Pc {
         if let Some(waiting) = self.serial_input.get_mut(port) {
             waiting.extend(bytes);
         }
+        self.settle();
+    }
+
+    /// What a client does to the requests of a disk, by the words behind its name: `break EVENT TAG` or `resume TAG`. `None`:
+    /// there is no such disk, or these are not the words.
+    pub(crate) fn disk_words(&mut self, node: &str, words: &[&str]) -> Option<()> {
+        let disks = &mut self.world.disks;
+        match words {
+            ["break", event, tag] => disks.faults(node)?.add_break(event, tag),
+            ["resume", tag] => {
+                disks.faults(node)?;
+                disks.resume(Some(tag));
+            }
+            _ => return None,
+        }
+        self.settle();
+        Some(())
+    }
+
+    /// The machine goes on: what has failed is tried again.
+    pub(crate) fn go_on(&mut self) {
+        self.world.disks.resume(None);
         self.settle();
     }
 

@@ -64,6 +64,29 @@ pub(crate) struct Medium {
     pub(crate) read_only: bool,
     /// Writes are kept in memory only.
     pub(crate) snapshot: bool,
+    /// What is going to go wrong.
+    pub(crate) faults: FaultPlan,
+}
+
+impl Medium {
+    /// A medium with which nothing goes wrong.
+    pub(crate) const fn new(backing: Backing, read_only: bool) -> Self {
+        let faults = FaultPlan { node: String::new(), script: None, read_stops: false, write_stops: false };
+        Self { backing, read_only, snapshot: false, faults }
+    }
+}
+
+/// What is going to go wrong with a medium.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct FaultPlan {
+    /// The name by which clients speak of the drive.
+    pub(crate) node: String,
+    /// The script of its errors.
+    pub(crate) script: Option<PathBuf>,
+    /// The machine stops at a failed read, which is tried again when it goes on.
+    pub(crate) read_stops: bool,
+    /// The same of everything else.
+    pub(crate) write_stops: bool,
 }
 
 /// An IDE drive.

@@ -224,6 +224,9 @@ impl Server {
                 Effect::Continue if self.status != "running" => {
                     self.status = "running";
                     self.tell("RESUME", None);
+                    if let Some(pc) = &mut self.pc {
+                        pc.go_on();
+                    }
                 }
                 Effect::Stop | Effect::Continue => {}
                 Effect::Reset => self.reset(false),
@@ -235,8 +238,22 @@ impl Server {
         }
     }
 
+    /// Stops the machine when a disk fails that is to be tried again.
+    fn obey_disks(&mut self) {
+        let Some(stop) = self.pc.as_mut().and_then(|pc| pc.world.disks.take_stop()) else { return };
+        let operation = if stop.is_read { "read" } else { "write" };
+        let data = json!({"device": stop.node, "node-name": stop.node, "operation": operation, "action": "stop",
+            "nospace": false, "reason": "Input/output error"});
+        self.tell("BLOCK_IO_ERROR", Some(data));
+        if self.status == "running" {
+            self.status = "io-error";
+            self.tell("STOP", None);
+        }
+    }
+
     /// Resets or ends the machine, if the guest wants that.
     fn obey_guest(&mut self) {
+        self.obey_disks();
         match self.pc.as_mut().and_then(Pc::take_shutdown) {
             None => {}
             Some(ShutdownReason::Reboot) if !self.plan.no_reboot => self.reset(true),

@@ -47,11 +47,16 @@ fn drives_find_their_places() {
     )
     .unwrap();
     let [a, b, c, d] = plan.drives.map(|drive| drive.expect("four drives"));
-    let file = |path: &str, read_only| Some(Medium { backing: Backing::File(path.into()), read_only, snapshot: false });
-    assert_eq!((a.cd, a.medium), (false, file("/b", false)));
-    assert_eq!(b.medium, Some(Medium { backing: Backing::Zeros(64 << 20), read_only: true, snapshot: false }));
-    assert_eq!((c.cd, c.medium), (true, file("/c", true)));
-    assert_eq!((d.medium, d.serial.as_str(), d.model.as_str()), (file("/a", false), "s", "m"));
+    let medium = |backing, read_only, node: &str| {
+        let mut medium = Medium::new(backing, read_only);
+        node.clone_into(&mut medium.faults.node);
+        Some(medium)
+    };
+    let file = |path: &str, read_only, node| medium(Backing::File(path.into()), read_only, node);
+    assert_eq!((a.cd, a.medium), (false, file("/b", false, "ide0-hd0")));
+    assert_eq!(b.medium, medium(Backing::Zeros(64 << 20), true, "ide0-hd1"));
+    assert_eq!((c.cd, c.medium), (true, file("/c", true, "ide1-cd0")));
+    assert_eq!((d.medium, d.serial.as_str(), d.model.as_str()), (file("/a", false, "d"), "s", "m"));
 }
 
 #[test]

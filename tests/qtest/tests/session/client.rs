@@ -168,6 +168,16 @@ impl Client {
         }
     }
 
+    /// Waits for this event.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        loop {
+            let message = self.qmp_read();
+            if message["event"] == name {
+                return message;
+            }
+        }
+    }
+
     /// The next message of QMP.
     pub(crate) fn qmp_read(&mut self) -> Value {
         serde_json::from_str(&self.qmp.read()).unwrap()

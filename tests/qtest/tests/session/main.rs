@@ -104,6 +104,39 @@ fn a_disk_is_read_and_written_by_dma() {
     assert_eq!((content[5 * 512 - 1], content[5 * 512], content[6 * 512 - 1], content[6 * 512]), (5, 0xee, 0xee, 7));
 }
 
+/// What `ide-test` does with a flush that takes its time, and with one that fails and is tried again.
+#[test]
+fn a_flush_waits_and_fails_as_the_client_wants() {
+    const BUSY: u64 = 0xc0;
+    const READY: u64 = 0x50;
+    let folder = Folder::new();
+    let (file, script) = (disk(&folder), folder.file("script"));
+    let rule = "event = \"flush_to_disk\"\nerrno = \"5\"\nstate = \"1\"\nimmediately = \"off\"\nonce = \"on\"\n";
+    let state = "event = \"flush_to_disk\"\nnew_state = \"2\"\n";
+    fs::write(&script, format!("[inject-error]\n{rule}[set-state]\n{state}")).unwrap();
+    let drive =
+        format!("file=blkdebug:{}:{file},if=ide,cache=writeback,format=raw,rerror=stop,werror=stop", script.display());
+    let mut client = Client::start(folder, &["-machine", "pc", "-drive", &drive]);
+    let hmp = |words: &str| {
+        format!(
+            "{{'execute': 'human-monitor-command', 'arguments': {{'command-line': 'qemu-io ide0-hd0 \"{words}\"'}}}}"
+        )
+    };
+    assert_eq!(client.qmp(&hmp("break flush_to_os A"))["return"], "");
+    client.ok("outb 0x1f6 0");
+    client.ok("outb 0x1f7 0xe7");
+    assert_eq!(client.number("inb 0x1f7") & 0xe9, BUSY);
+    assert_eq!(client.qmp(&hmp("resume A"))["return"], "");
+    // Now it goes on, and fails.
+    client.event("STOP");
+    assert_eq!(client.qmp("{'execute': 'query-status'}")["return"]["status"], "io-error");
+    assert_eq!(client.number("inb 0x1f7") & 0xe9, BUSY);
+    client.qmp("{'execute': 'cont'}");
+    assert_eq!(client.number("inb 0x1f7"), READY);
+    let refused = client.qmp("{'execute': 'human-monitor-command', 'arguments': {'command-line': 'info pci'}}");
+    assert_eq!(refused["error"]["class"], "GenericError");
+}
+
 #[test]
 fn bytes_go_out_of_a_serial_port_and_come_in() {
     let folder = Folder::new();
