@@ -23,7 +23,7 @@ ip link set $1 up; ip addr add $2/24 dev $1; sleep 3; \
 busybox ping -c 3 -s 1400 $3 | grep received; \
 busybox ping -c 1 -s 9000 $3 | grep received; \
 cat </dev/tcp/$3/8001 >/tmp/down; echo $1 down $(for n in 1 2; do sha256sum </tmp/down; done) size $(wc -c </tmp/down); \
-head -c 3000000 /usr/bin/perl >/tmp/up; echo $1 sent $(sha256sum </tmp/up); \
+head -c 1500000 /usr/bin/perl >/tmp/up; echo $1 sent $(sha256sum </tmp/up); \
 cat /tmp/up >/dev/tcp/$3/8002; sleep 1; \
 echo $1 $(cat /sys/class/net/$1/address) errors $(cat /sys/class/net/$1/statistics/[rt]x_errors | tr '\\n' ' '); \
 }";
@@ -58,7 +58,7 @@ fn everything(context: &Context) -> Result<()> {
     config.disks.push(format!("format=raw,vdev=hdc,access=ro,devtype=cdrom,target={FOLDER}/disc.iso"));
     let down = context.agent.check(&format!(
         "set -e; ip addr add 10.0.8.1/24 dev xenbr0 2>/dev/null || :
-        head -c 4000000 /dev/urandom >{FOLDER}/down
+        head -c 2000000 /dev/urandom >{FOLDER}/down
         setsid socat -U TCP-LISTEN:8001,reuseaddr,fork OPEN:{FOLDER}/down,rdonly >/dev/null 2>&1 &
         setsid socat -u TCP-LISTEN:8002,reuseaddr,fork OPEN:{FOLDER}/up,creat,append >/dev/null 2>&1 &
         sha256sum <{FOLDER}/down"
@@ -86,7 +86,7 @@ fn everything(context: &Context) -> Result<()> {
     let said = guest.serial().wait_for("end-42", Duration::from_secs(400))?;
     let up = context.agent.check(&format!(
         "fuser -ks 8001/tcp 8002/tcp; stat -c %s {FOLDER}/up
-        head -c 3000000 {FOLDER}/up | sha256sum; tail -c 3000000 {FOLDER}/up | sha256sum"
+        head -c 1500000 {FOLDER}/up | sha256sum; tail -c 1500000 {FOLDER}/up | sha256sum"
     ))?;
     let up: Vec<_> = up.lines().map(str::trim).collect();
     let sum = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
@@ -98,7 +98,7 @@ fn everything(context: &Context) -> Result<()> {
         let words = format!("{card} {address} errors 0 0");
         ensure!(said.contains(&words), "no {words:?} in:\n{said}");
     }
-    ensure!(up.first() == Some(&"6000000"), "not all was sent: {up:?}\n{said}");
+    ensure!(up.first() == Some(&"3000000"), "not all was sent: {up:?}\n{said}");
     for up in up[1..].iter().map(|line| sum(line)) {
         ensure!(said.contains(&format!("sent {up}")), "{up} came to dom0, but:\n{said}");
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::debian::{compare, draw, entry, power_off, reference};
+use super::debian::{compare, draw, entry, reference};
 use super::everything::{tablet, tablet_by};
 use crate::clients::{LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
 use crate::domain::{DeviceModel, Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
@@ -24,7 +24,7 @@ const VIEWERS: usize = 8;
 /// How long the guest may take for what it is asked.
 const LIMIT: Duration = Duration::from_secs(60);
 /// How long it takes after a wrong password until somebody is let in again, and more.
-const BACK_OFF: Duration = Duration::from_secs(3);
+const BACK_OFF: Duration = Duration::from_secs(2);
 
 /// No framebuffer of the toolstack, and no network card of the stub domain's own: the guest's picture comes by the guest's
 /// network, under another address.
@@ -44,8 +44,7 @@ fn shows(context: &Context) -> Result<()> {
     other_ways(context)?;
     crowd(&guest)?;
     guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; sleep 3\r")?;
-    tablet(&guest, (1024, 768))?;
-    power_off(&guest)
+    tablet(&guest, (1024, 768))
 }
 
 fn passwords(guest: &Guest) -> Result<()> {
@@ -107,8 +106,7 @@ fn others_viewers(context: &Context) -> Result<()> {
     is_kept_out("noVNC", NoVnc::open(websocket, WRONG)?.is_some())?;
     is_kept_out("libvncclient", client.picture_by("raw", WRONG)?.is_some())?;
     is_kept_out("vncdotool", tool.is_let_in(WRONG)?)?;
-    is_kept_out("gvnccapture", gvnccapture(port, WRONG, &context.logs)?.is_some())?;
-    power_off(&guest)
+    is_kept_out("gvnccapture", gvnccapture(port, WRONG, &context.logs)?.is_some())
 }
 
 /// Looks, types a line that the guest hears, and moves the tablet from corner to corner.
