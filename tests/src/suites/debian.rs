@@ -124,8 +124,9 @@ fn exchange_discs(context: &Context, guest: &Guest) -> Result<()> {
     ))?;
     let sum = sum.split(' ').next().unwrap_or("no sum");
     let ask = |drive: &str, expected: &str| {
+        let known = guest.serial().text().len();
         guest.serial().send(format!("sha256sum /dev/{drive} 2>&1; echo {drive}-$((6 * 7))\r").as_bytes())?;
-        let said = guest.serial().wait_for(&format!("{drive}-42"), LIMIT)?;
+        let said = guest.serial().wait_for_past(known, &format!("{drive}-42"), LIMIT)?;
         ensure!(said.contains(expected), "no {expected:?} in:\n{said}");
         Ok(())
     };
