@@ -1,4 +1,4 @@
-//! Expansion ROMs of the machine's cards, and kernels.
+//! Expansion ROMs of the machine's cards, keyboard layouts, and kernels.
 //!
 //! What every machine needs is part of the image. What only some need is in the module, a tar archive that the toolstack
 //! calls our ramdisk: a machine starts without it, and its cards have no ROM then. The files of domain 0 that a guest is
