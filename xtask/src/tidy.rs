@@ -61,13 +61,15 @@ const RULES: &[Rule] = &[
     },
     Rule { folder: "tests/pv", may_use: &["minios"], unsafe_code: Unsafe::In(&["main.rs"]) },
     Rule { folder: "tests/qtest", may_use: &["devmodel", "rfb", "web"], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "tests/agent", may_use: &[], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "tests", may_use: &["guests", "web"], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "xtask", may_use: &["tests", "qtest"], unsafe_code: Unsafe::Forbidden },
 ];
 
 /// Names of our packages, as they stand in manifests.
-const OURS: &[&str] =
-    &["xen-abi", "devmodel", "minios", "rfb", "web", "stubdom", "guests", "pv-tests", "qtest", "tests", "xtask"];
+const OURS: &[&str] = &[
+    "xen-abi", "devmodel", "minios", "rfb", "web", "stubdom", "guests", "pv-tests", "qtest", "agent", "tests", "xtask",
+];
 
 /// What may lie in the top folder.
 const TOP: &[&str] = &[

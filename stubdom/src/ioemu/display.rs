@@ -26,7 +26,7 @@ const INTERVAL_NS: u64 = 40_000_000;
 const FIRST_NS: u64 = 8_000_000;
 /// A drawing that takes long is followed by a pause of so many times as long: on a busy machine, or with a large picture that
 /// changes all the time, the guest and whoever shows the picture get on with their work.
-const PATIENCE: u64 = 16;
+const PATIENCE: u64 = 32;
 /// Drawings without a change after which the next write is waited for.
 const QUIET_LOOKS: u32 = 10;
 /// Time between two looks at a framebuffer that has been quiet, where Xen cannot tell of a write.

@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
-use guests::layout::SMALLEST_DISK;
 use tests::domain::{Config, DeviceModel, FOLDER, Guest};
 use tests::guest_image::GuestProgram;
 use tests::testbed::{Agent, Clock, Options, Testbed};
@@ -22,6 +21,8 @@ use crate::{emulator, paths, run};
 const TIMES: usize = 30;
 /// Between two times, so that the screen comes to rest.
 const REST: Duration = Duration::from_millis(700);
+/// Of the guest's disk.
+const DISK_BYTES: u64 = 16 << 20;
 const LIMIT: Duration = Duration::from_secs(300);
 
 pub(super) fn run(xen: Xen, images: &Images) -> Result<()> {
@@ -29,7 +30,7 @@ pub(super) fn run(xen: Xen, images: &Images) -> Result<()> {
     fs::create_dir_all(&logs)?;
     let disk = logs.join("guest.disk");
     let program = GuestProgram::from_elf(&fs::read(&images.guest).context("no test guest")?)?;
-    program.write_disk(&disk, "run=flash", SMALLEST_DISK)?;
+    program.write_disk(&disk, "run=flash", DISK_BYTES)?;
     let options = Options {
         emulator: emulator::find()?,
         dom0: image::dom0(xen)?,
