@@ -97,8 +97,8 @@ pub struct Config {
     pub display: u16,
     /// Further lines of xl.cfg; a line here wins over one from the other fields.
     pub lines: Vec<String>,
-    /// The disks are set up by Xen's own script, which takes its time, and not by `tests/testbed/block-quick`.
-    pub usual_script: bool,
+    /// The disks are set up by `tests/testbed/block-quick`, and not by Xen's own script, which takes its time.
+    pub quick_disks: bool,
 }
 
 impl Config {
@@ -112,7 +112,7 @@ impl Config {
             disks: Vec::new(),
             display: 1,
             lines: Vec::new(),
-            usual_script: false,
+            quick_disks: false,
         }
     }
 
@@ -143,8 +143,8 @@ impl Config {
     /// A disk specification that says which script sets it up, where a script can: QEMU opens disks itself, and so does
     /// libxl to exchange a disc.
     fn with_script(&self, disk: &str) -> String {
-        let is_usual = self.usual_script || self.device_model == DeviceModel::Qemu;
-        if is_usual || ["script=", "devtype=cdrom"].iter().any(|part| disk.contains(part)) {
+        let is_quick = self.quick_disks && self.device_model == DeviceModel::Stubdom;
+        if !is_quick || ["script=", "devtype=cdrom"].iter().any(|part| disk.contains(part)) {
             return disk.to_owned();
         }
         disk.replace("target=", "script=block-quick,target=")

@@ -118,6 +118,7 @@ impl Context {
             self.disk(name, |path| self.program.write_disk(path, command_line, guests::layout::SMALLEST_DISK))?;
         let mut config = Config::new(name, device_model).disk(&disk, "hda");
         config.memory = 48;
+        config.quick_disks = true;
         Ok(config)
     }
 
@@ -145,7 +146,9 @@ impl Context {
             dmsetup create {name} --noudevsync --table \"0 $(blockdev --getsz /dev/testbed/guest) {table}\"
             dmsetup mknodes {name}"
         ))?;
-        Ok(Config::new(name, device_model).disk(&format!("/dev/mapper/{name}"), "hda"))
+        let mut config = Config::new(name, device_model).disk(&format!("/dev/mapper/{name}"), "hda");
+        config.quick_disks = true;
+        Ok(config)
     }
 
     /// Makes a disk on this machine, and puts it into dom0. Gives its path there.

@@ -33,7 +33,7 @@ fn test_guest_on_stubdom(context: &Context) -> Result<()> {
 
 fn debian_on_stubdom(context: &Context) -> Result<()> {
     let mut config = context.debian("debian", DeviceModel::Stubdom)?;
-    config.usual_script = true;
+    config.quick_disks = false;
     let guest = context.start(&config)?;
     guest.serial().wait_for("stubdom guest ready", Duration::from_secs(400))?;
     // The shell of the serial port, the way there and the way back.

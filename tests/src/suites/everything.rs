@@ -54,7 +54,7 @@ fn everything(context: &Context) -> Result<()> {
         "for name in second.disk disc.iso; do head -c 3145728 /dev/urandom >{FOLDER}/$name; sha256sum <{FOLDER}/$name; done"
     ))?;
     config = config.disk(&format!("{FOLDER}/second.disk"), "hdb");
-    config.usual_script = true;
+    config.quick_disks = false;
     config.disks.push(format!("format=raw,vdev=hdc,access=ro,devtype=cdrom,target={FOLDER}/disc.iso"));
     let down = context.agent.check(&format!(
         "set -e; ip addr add 10.0.8.1/24 dev xenbr0 2>/dev/null || :
