@@ -26,6 +26,9 @@ use super::video_memory::VideoRam;
 /// Bytes of a line of the guest's own log that are passed on.
 const GUEST_LINE_MAX: usize = 180;
 
+/// How long a guest that asks for its end waits until its consoles' backends have taken what it printed.
+const DRAINING_NS: u64 = 300_000_000;
+
 /// A serial port and its console.
 pub(super) struct Serial {
     /// The console at its other end.
@@ -197,6 +200,11 @@ impl Platform for World {
                 ShutdownReason::Reboot => "a reset",
             }
         );
+        // What it has printed last is not lost with its consoles.
+        let until = clock::now().after(DRAINING_NS);
+        while !self.serials.iter().all(|serial| serial.console.is_drained()) && clock::now() < until {
+            sched::yield_now();
+        }
         let reason = match reason {
             ShutdownReason::PowerOff => sched::ShutdownReason::PowerOff,
             ShutdownReason::Reboot => sched::ShutdownReason::Reboot,
