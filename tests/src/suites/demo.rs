@@ -36,13 +36,14 @@ fn blank(context: &Context) -> Result<String> {
     Ok(disk)
 }
 
-/// Types a line, and gives everything that is printed until the next prompt.
+/// Types a line, and gives everything that is printed until the next prompt. Lines of the log may come at any time.
 fn ask(guest: &Guest, line: &str) -> Result<String> {
     let known = guest.serial().text().len();
     guest.serial().send(format!("{line}\r").as_bytes())?;
     let end = Instant::now() + LIMIT;
     let mut said = String::new();
-    while !said.ends_with("\n> ") {
+    let is_answered = |said: &str| said.split_once(line).is_some_and(|(_, answer)| answer.contains("\n> "));
+    while !is_answered(&said) {
         let (more, goes_on) = guest.serial().wait_past(known + said.len(), Duration::from_secs(5));
         said += &String::from_utf8_lossy(&more);
         ensure!(goes_on && Instant::now() < end, "no answer to {line:?}: {said:?}");
