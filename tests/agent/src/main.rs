@@ -158,3 +158,47 @@ fn get(path: &str, mut connection: &TcpStream) -> io::Result<()> {
         Err(_) => writeln!(connection, "1 0"),
     }
 }
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+    use std::io::Cursor;
+    use std::os::unix::fs::MetadataExt;
+
+    /// What the agent answers to a request.
+    fn answer(request: &[u8]) -> Vec<u8> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.write_all(request).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        // What is no request is an error here, and an end of the connection there.
+        drop(serve(connection));
+        let mut answer = Vec::new();
+        client.read_to_end(&mut answer).unwrap();
+        answer
+    }
+
+    #[test]
+    fn a_script_s_status_and_outputs_come_back() {
+        assert_eq!(answer(b"exec 32\necho out; echo error >&2; exit 3"), b"3 4 6\nout\nerror\n");
+        assert_eq!(answer(b"stream 7\necho ab"), b"ab\n");
+        assert_eq!(answer(b"dance\n"), b"");
+    }
+
+    #[test]
+    fn a_file_is_written_with_holes_and_read() {
+        let path = std::env::temp_dir().join(format!("agent-{}/file", std::process::id()));
+        let content = [vec![7; 5], vec![0; 1 << 20], vec![9; 3]].concat();
+        let mut packed = Vec::new();
+        let mut gzip = flate2::read::GzEncoder::new(Cursor::new(&content), flate2::Compression::fast());
+        gzip.read_to_end(&mut packed).unwrap();
+        let head = format!("put {} {}\n", packed.len(), path.display());
+        assert_eq!(answer(&[head.as_bytes(), &packed].concat()), b"0\n");
+        assert!(fs::read(&path).unwrap() == content);
+        assert!(path.metadata().unwrap().blocks() * 512 < 512 << 10, "there are no holes");
+        let answer_to_get = answer(format!("get {}\n", path.display()).as_bytes());
+        assert!(answer_to_get == [format!("0 {}\n", content.len()).as_bytes(), &content].concat());
+        fs::remove_dir_all(path.parent().unwrap()).unwrap();
+        assert_eq!(answer(format!("get {}\n", path.display()).as_bytes()), b"1 0\n");
+    }
+}
