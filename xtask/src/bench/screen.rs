@@ -18,7 +18,7 @@ use crate::progress::Step;
 use crate::{emulator, paths, run};
 
 /// How often it is measured, on each device model.
-const TIMES: usize = 30;
+const TIMES: usize = 8;
 /// Between two times, so that the screen comes to rest.
 const REST: Duration = Duration::from_millis(700);
 /// Of the guest's disk.
@@ -82,7 +82,10 @@ fn watch(guest: &Guest) -> Result<Vec<Duration>> {
     viewer.picture()?;
     let mut times = Vec::new();
     for _ in 0..TIMES {
+        // What has changed until now has been seen.
         thread::sleep(REST);
+        viewer.picture()?;
+        let t0 = Instant::now();
         let known = serial.text().len();
         let (drawn, seen) = thread::scope(|scope| {
             let look = scope.spawn(|| viewer.change().map(|()| Instant::now()));
@@ -93,6 +96,7 @@ fn watch(guest: &Guest) -> Result<Vec<Duration>> {
             let drawn = Instant::now();
             anyhow::Ok((drawn, look.join().map_err(|_| anyhow!("the viewer panicked"))??))
         })?;
+        eprintln!("drawn {:?} seen {:?}", drawn - t0, seen - t0);
         times.push(seen.saturating_duration_since(drawn));
     }
     Ok(times)
