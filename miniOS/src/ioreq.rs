@@ -220,11 +220,6 @@ impl IoreqServer {
         dm::map_io_range(self.target, self.server.id, range, false)
     }
 
-    /// Has the guest's writes to memory of the type `HVMMEM_IOREQ_SERVER` sent to this server.
-    pub fn claim_writes(&self) -> Result<(), XenError> {
-        dm::claim_writes(self.target, self.server.id)
-    }
-
     /// Lets requests come, or not.
     pub fn enable(&self, enabled: bool) -> Result<(), XenError> {
         dm::set_ioreq_server_state(self.target, self.server.id, enabled)

@@ -26,7 +26,7 @@ impl Keymap {
     /// have is looked for on a US keyboard.
     #[must_use]
     pub fn code(self, keysym: u32, held: impl Fn(u16) -> bool) -> Option<u16> {
-        let bits = u8::from(held(42) || held(54)) * SHIFT | u8::from(held(100)) * ALT_GR;
+        let bits = (u8::from(held(42) || held(54)) * SHIFT) | (u8::from(held(100)) * ALT_GR);
         let (mut best, mut best_rank) = (None, 0);
         for [a, b, c, d, scancode, with] in self.0 {
             if u32::from_le_bytes([*a, *b, *c, *d]) != keysym {

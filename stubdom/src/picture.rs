@@ -1,4 +1,9 @@
 //! A picture in pages that a backend shows, that our own VNC server shows, or both.
+//!
+//! What is drawn is compared with what is there: a machine redraws whole pages of video memory, and all of it when nobody has
+//! kept a list, while viewers are to be sent what has changed.
+
+use alloc::vec::Vec;
 
 use devmodel::host::Surface;
 use minios::front::Platform;
@@ -10,6 +15,10 @@ use crate::vnc::{Change, Changes, Screen};
 pub struct Picture<P: Platform> {
     front: Framebuffer<P>,
     has_changed: bool,
+    /// What was drawn and differs from what was there, as corners: left, top, right, bottom. Empty at first.
+    different: [u32; 4],
+    /// A row of the picture, while it is compared.
+    row: Vec<u32>,
     /// What our own VNC server has not been told of, if there is one.
     changes: Option<Changes>,
 }
@@ -18,7 +27,8 @@ impl<P: Platform> Picture<P> {
     /// A picture in the pages of a frontend, which need not have a backend.
     #[must_use]
     pub fn new(front: Framebuffer<P>, has_server: bool) -> Self {
-        Self { front, has_changed: false, changes: has_server.then(Changes::default) }
+        let changes = has_server.then(Changes::default);
+        Self { front, has_changed: false, different: NOTHING, row: Vec::new(), changes }
     }
 
     /// The frontend.
@@ -54,13 +64,30 @@ impl<P: Platform> Surface for Picture<P> {
     }
 
     fn write(&mut self, x: u32, y: u32, pixels: &[u32]) {
-        self.front.write(x, y, pixels);
+        self.row.clear();
+        self.row.resize(pixels.len(), 0);
+        self.front.read(x, y, &mut self.row);
+        let mut pairs = pixels.iter().zip(&self.row);
+        let Some(first) = pairs.position(|(new, old)| new != old) else { return };
+        let end = pairs.rposition(|(new, old)| new != old).map_or(first + 1, |last| first + last + 2);
+        let Some(new) = pixels.get(first..end) else { return };
+        let left = x.saturating_add(length(first));
+        self.front.write(left, y, new);
+        let [l, t, r, b] = self.different;
+        self.different =
+            [l.min(left), t.min(y), r.max(left.saturating_add(length(new.len()))), b.max(y.saturating_add(1))];
     }
 
-    fn changed(&mut self, x: u32, y: u32, width: u32, height: u32) {
+    // The machine says so after it has drawn there, whatever was there before.
+    fn changed(&mut self, _x: u32, _y: u32, _width: u32, _height: u32) {
+        let [left, top, right, bottom] = core::mem::replace(&mut self.different, NOTHING);
+        if left >= right {
+            return;
+        }
+        let (width, height) = (right - left, bottom.saturating_sub(top));
         self.has_changed = true;
-        self.front.update(x, y, width, height);
-        let part = rfb::Rect::new(short(x), short(y), short(width), short(height));
+        self.front.update(left, top, width, height);
+        let part = rfb::Rect::new(short(left), short(top), short(width), short(height));
         self.note(Change::Part(part));
     }
 }
@@ -80,6 +107,14 @@ impl<P: Platform> Screen for Picture<P> {
     fn changes(&mut self) -> &mut Changes {
         self.changes.get_or_insert_default()
     }
+}
+
+/// Corners of what is empty.
+const NOTHING: [u32; 4] = [u32::MAX, u32::MAX, 0, 0];
+
+/// A number of pixels in a row.
+fn length(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 /// A length in pixels. No screen has more.

@@ -10,10 +10,9 @@ use crate::addr::Gfn;
 use crate::arch::{Arguments, hypercall};
 use xen_abi::dm_op::{
     self as abi, CreateIoreqServer, DestroyIoreqServer, DmOp, DmOpBuf, GetIoreqServerInfo, InjectMsi, IoreqServerRange,
-    MapMemTypeToIoreqServer, ModifiedMemory, ModifiedMemoryExtent, NrVcpus, PinMemoryCacheattr, RemoteShutdown,
-    SetIoreqServerState, SetIsaIrqLevel, SetMemType, SetPciIntxLevel, SetPciLinkRoute, TrackDirtyVram,
+    ModifiedMemory, ModifiedMemoryExtent, NrVcpus, PinMemoryCacheattr, RemoteShutdown, SetIoreqServerState,
+    SetIsaIrqLevel, SetPciIntxLevel, SetPciLinkRoute, TrackDirtyVram,
 };
-use xen_abi::hvm::HVMMEM_IOREQ_SERVER;
 use xen_abi::ioreq::HVM_IOREQSRV_BUFIOREQ_ATOMIC;
 use xen_abi::{DomId, Hypercall, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -159,7 +158,8 @@ pub fn track_dirty_vram(domain: DomId, first: Gfn, pages: u32, bitmap: &mut [u8]
 
 /// Ends the tracking of [`track_dirty_vram`].
 pub fn stop_tracking_vram(domain: DomId) -> Result<(), XenError> {
-    dm_op(domain, abi::XEN_DMOP_TRACK_DIRTY_VRAM, &mut TrackDirtyVram::default()).map(|_| ())
+    // Xen insists on a bitmap, even of no bytes.
+    track_dirty_vram(domain, Gfn::new(0), 0, &mut [])
 }
 
 /// Tells Xen that the device model has written `pages` pages from `first` on, for migration.
@@ -176,27 +176,6 @@ pub fn modified_memory(domain: DomId, first: Gfn, pages: u32) -> Result<(), XenE
         )
     }
     .map(|_| ())
-}
-
-/// Makes `pages` pages from `first` on memory of another type, one of `xen_abi::hvm::HVMMEM_*`.
-pub fn set_mem_type(domain: DomId, mem_type: u16, first: Gfn, pages: u32) -> Result<(), XenError> {
-    dm_op(
-        domain,
-        abi::XEN_DMOP_SET_MEM_TYPE,
-        &mut SetMemType { nr: pages, mem_type, pad: 0, first_pfn: first.number() },
-    )
-    .map(|_| ())
-}
-
-/// Sends the guest's writes to memory of the type `HVMMEM_IOREQ_SERVER` to a server. Only one server can have them.
-pub fn claim_writes(domain: DomId, id: ServerId) -> Result<(), XenError> {
-    let mut op = MapMemTypeToIoreqServer {
-        id: id.0,
-        kind: HVMMEM_IOREQ_SERVER,
-        flags: abi::XEN_DMOP_IOREQ_MEM_ACCESS_WRITE,
-        opaque: 0,
-    };
-    dm_op(domain, abi::XEN_DMOP_MAP_MEM_TYPE_TO_IOREQ_SERVER, &mut op).map(|_| ())
 }
 
 /// Sends a message-signalled interrupt.

@@ -7,9 +7,13 @@
 //!
 //! - What the guest does through ports and the legacy window comes to us anyway. The picture is drawn [`FIRST_NS`] later, or
 //!   [`INTERVAL_NS`] after the last drawing: who types sees it at once, and who draws all the time is not looked at all the time.
-//! - What it writes to its linear framebuffer comes to nobody. As long as that goes on, its dirty pages are looked at every
-//!   [`INTERVAL_NS`]. After [`QUIET_LOOKS`] looks in vain its next write is made to come to us
-//!   ([`VideoRam::watch`](super::video_memory::VideoRam::watch)), and there is no clock running any more.
+//! - What it writes to its linear framebuffer comes to nobody: while the picture is there, its dirty pages are looked at, every
+//!   [`INTERVAL_NS`] while it changes, and every [`VIEWED_NS`] while our own server has viewers. For a backend that may have
+//!   none, looks become rarer while nothing changes, up to [`SLOWEST_NS`], until somebody types or points.
+//!
+//! Xen could send us the first write after a pause (`HVMMEM_ioreq_server`). That is not done: when the type of the page is
+//! changed back while a vCPU has the answer to such a write before it, and that is a string instruction, Xen finds memory,
+//! does not take the answer, and crashes the guest at its next access (`hvmemul_do_io` of Xen 4.17 and 4.20).
 
 use devmodel::host::Platform as _;
 use devmodel::machine::Machine;
@@ -27,10 +31,12 @@ const FIRST_NS: u64 = 8_000_000;
 /// A drawing that takes long is followed by a pause of so many times as long: on a busy machine, or with a large picture that
 /// changes all the time, the guest and whoever shows the picture get on with their work.
 const PATIENCE: u64 = 32;
-/// Drawings without a change after which the next write is waited for.
+/// Time between two looks at a picture that does not change, while our own server has viewers.
+const VIEWED_NS: u64 = 25_000_000;
+/// Looks without a change after which they become rarer, each by half, for a backend.
 const QUIET_LOOKS: u32 = 10;
-/// Time between two looks at a framebuffer that has been quiet, where Xen cannot tell of a write.
-const SLOW_INTERVAL_NS: u64 = 1_000_000_000;
+/// The most time between two of them.
+const SLOWEST_NS: u64 = 1_000_000_000;
 
 /// The framebuffer and the time of its next drawing.
 pub(super) struct Display {
@@ -40,8 +46,8 @@ pub(super) struct Display {
     quiet_looks: u32,
     /// The guest has done something to the screen.
     touched: bool,
-    /// Somebody may look.
-    watched: bool,
+    /// Our own VNC server has viewers.
+    viewed: bool,
     /// There is a backend, which never says so.
     has_backend: bool,
 }
@@ -55,19 +61,28 @@ impl Display {
             last: Instant(0),
             quiet_looks: 0,
             touched: false,
-            watched: has_backend,
+            viewed: false,
             has_backend,
         }
     }
 
     /// Our own VNC server has viewers, or none any more.
-    pub(super) fn set_watched(&mut self, watched: bool, now: Instant) {
-        let watched = watched || self.has_backend;
-        if watched && !self.watched {
+    pub(super) fn set_viewed(&mut self, viewed: bool, now: Instant) {
+        if viewed && !self.viewed {
             // What was not drawn meanwhile is drawn now, before the viewer is shown anything.
             (self.touched, self.next) = (true, Some(now));
         }
-        self.watched = watched;
+        self.viewed = viewed;
+    }
+
+    /// Somebody types or points: something is going to change.
+    pub(super) fn expect_change(&mut self, now: Instant) {
+        self.quiet_looks = 0;
+        self.next = self.next.map(|at| at.min(now.after(INTERVAL_NS)));
+    }
+
+    fn is_watched(&self) -> bool {
+        self.viewed || self.has_backend
     }
 
     /// Listens to what the backend has to say.
@@ -89,24 +104,20 @@ impl Display {
     /// Whether the guest has done something that begins a new stretch of drawing.
     pub(super) fn is_touched(&mut self, machine: &mut Machine) -> bool {
         self.touched |= machine.take_display_touched();
-        self.touched && self.watched && self.next.is_none()
+        self.touched && self.is_watched() && (self.next.is_none() || self.quiet_looks > QUIET_LOOKS)
     }
 
     /// Draws, if it is time to.
     pub(super) fn serve(&mut self, machine: &mut Machine, world: &mut World, now: Instant) {
         self.touched |= machine.take_display_touched();
-        if !self.watched {
+        if !self.is_watched() {
             self.next = None;
             return;
         }
         if core::mem::take(&mut self.touched) {
-            if let Some(video) = &mut world.video {
-                video.unwatch();
-            }
             self.quiet_looks = 0;
-            if self.next.is_none() {
-                self.next = Some(now.after(FIRST_NS).max(self.last.after(INTERVAL_NS)));
-            }
+            let soon = now.after(FIRST_NS).max(self.last.after(INTERVAL_NS));
+            self.next = Some(self.next.map_or(soon, |at| at.min(soon)));
         }
         if self.next.is_some_and(|at| at <= now) {
             self.last = now;
@@ -119,26 +130,16 @@ impl Display {
     /// Draws, and says how long to wait for the next time.
     fn draw(&mut self, machine: &mut Machine, world: &mut World) -> Option<u64> {
         world.video.as_mut()?.begin_look();
-        let has_changed = self.refresh(machine, world, false);
-        let video = world.video.as_mut()?;
-        if !video.end_look() {
+        machine.refresh(world, &mut self.picture, false);
+        let has_changed = self.picture.flush();
+        if !world.video.as_mut()?.end_look() {
             return None;
         }
         self.quiet_looks = if has_changed { 0 } else { self.quiet_looks.saturating_add(1) };
-        if self.quiet_looks < QUIET_LOOKS {
-            return Some(INTERVAL_NS);
-        }
-        if !video.watch(&world.ioreq) {
-            return Some(SLOW_INTERVAL_NS);
-        }
-        // What was written since the last look and before the watch began.
-        self.refresh(machine, world, true);
-        None
-    }
-
-    /// Whether anything was drawn.
-    fn refresh(&mut self, machine: &mut Machine, world: &mut World, full: bool) -> bool {
-        machine.refresh(world, &mut self.picture, full);
-        self.picture.flush()
+        Some(match self.quiet_looks {
+            0 => INTERVAL_NS,
+            _ if self.viewed => VIEWED_NS,
+            looks => (INTERVAL_NS << looks.saturating_sub(QUIET_LOOKS).min(5)).min(SLOWEST_NS),
+        })
     }
 }

@@ -90,7 +90,7 @@ fn serve_others(
     let mut deadline = machine.next_deadline();
     if let Some(display) = display {
         if let Some(OwnScreen { server, .. }) = vnc {
-            display.set_watched(server.is_watched(), now);
+            display.set_viewed(server.is_watched(), now);
         }
         display.serve(machine, world, now);
         if let Some(OwnScreen { stack, server }) = vnc {
@@ -193,15 +193,20 @@ fn serve_peers(running: &mut Running, control: &mut Option<Control>) {
     for serial in &mut world.serials {
         serial.input = true;
     }
+    let mut is_operated = false;
     if let Some(keyboard) = keyboard {
         while keyboard.poll(|event| {
             if let Some(event) = input_event(event) {
+                is_operated = true;
                 machine.input(world, event);
             }
         }) {}
     }
     if let Some(display) = display {
         display.poll();
+        if is_operated {
+            display.expect_change(world.now());
+        }
     }
     if let Some(control) = control {
         control.poll(machine, world);

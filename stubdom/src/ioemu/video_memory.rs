@@ -12,8 +12,6 @@ use minios::DomId;
 use minios::addr::Gfn;
 use minios::foreign::{Access, ForeignMapping, MapError};
 use minios::hypercall::{XenError, dm, memory};
-use minios::ioreq::IoreqServer;
-use minios::xen_abi::hvm::{HVMMEM_IOREQ_SERVER, HVMMEM_RAM_RW};
 
 const PAGE: u32 = 4096;
 /// Frames between the top of the guest's memory and the parking place. hvmloader moves RAM from below 4 GiB to above it to
@@ -58,22 +56,10 @@ pub(super) struct VideoRam {
     pages: u32,
     parking: Gfn,
     aperture: Option<Gfn>,
-    writes: Writes,
+    /// Xen keeps a list of dirty pages.
+    is_tracked: bool,
     /// Somebody has asked for dirty pages since [`begin_look`](Self::begin_look).
     asked: bool,
-}
-
-/// How we know what the guest writes through its aperture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writes {
-    /// Not at all.
-    Unknown,
-    /// Xen keeps a list of dirty pages among these.
-    Tracked { first: Gfn, pages: u32 },
-    /// A write to one of these comes to us.
-    Watched { first: Gfn, pages: u32 },
-    /// The same, but Xen does not do that.
-    Unwatchable { first: Gfn, pages: u32 },
 }
 
 impl VideoRam {
@@ -89,15 +75,7 @@ impl VideoRam {
             Err(error) => return Err(VideoMemoryError::Refused(error)),
         }
         let mapping = ForeignMapping::map(domain, &frames, Access::ReadWrite).map_err(VideoMemoryError::Map)?;
-        Ok(Self {
-            domain,
-            mapping,
-            pages,
-            parking: Gfn::new(parking),
-            aperture: None,
-            writes: Writes::Unknown,
-            asked: false,
-        })
+        Ok(Self { domain, mapping, pages, parking: Gfn::new(parking), aperture: None, is_tracked: false, asked: false })
     }
 
     /// Copies from video memory; what lies beyond its end reads as zero.
@@ -131,8 +109,7 @@ impl VideoRam {
         }
         let from = self.aperture.unwrap_or(self.parking);
         let to = wanted.unwrap_or(self.parking);
-        // Both are bound to the place.
-        self.unwatch();
+        // The list is bound to the place.
         self.stop_tracking();
         match self.move_frames(from, to) {
             Ok(()) => self.aperture = wanted,
@@ -157,20 +134,11 @@ impl VideoRam {
             bitmap.fill(0);
             return;
         };
-        if matches!(self.writes, Writes::Watched { .. }) {
-            // Nobody keeps a list: this is the one look at everything after the watch began.
-            bitmap.fill(0xff);
-            return;
-        }
         let listed = u32::try_from(bitmap.len()).unwrap_or(u32::MAX).saturating_mul(8);
         let pages = listed.min(self.pages.saturating_sub(first));
         let first = aperture.after(first.into());
         match dm::track_dirty_vram(self.domain, first, pages, bitmap) {
-            Ok(()) => {
-                if !matches!(self.writes, Writes::Unwatchable { .. }) {
-                    self.writes = Writes::Tracked { first, pages };
-                }
-            }
+            Ok(()) => self.is_tracked = true,
             Err(error) => {
                 // Drawing too much is right, drawing too little is not.
                 bitmap.fill(0xff);
@@ -192,40 +160,11 @@ impl VideoRam {
         self.asked
     }
 
-    /// Has the guest's next write to the pages that were asked for last sent to us. `false`: Xen does not do that.
-    pub(super) fn watch(&mut self, ioreq: &IoreqServer) -> bool {
-        let Writes::Tracked { first, pages } = self.writes else { return false };
-        self.stop_tracking();
-        // The claim is made once; a second one is refused and changes nothing.
-        let _ = ioreq.claim_writes();
-        match dm::set_mem_type(self.domain, HVMMEM_IOREQ_SERVER, first, pages) {
-            Ok(()) => {
-                self.writes = Writes::Watched { first, pages };
-                true
-            }
-            Err(error) => {
-                debug!("writes to video memory cannot be watched: {error}");
-                let _ = dm::set_mem_type(self.domain, HVMMEM_RAM_RW, first, pages);
-                self.writes = Writes::Unwatchable { first, pages };
-                false
-            }
-        }
-    }
-
-    /// Lets the guest write again without a trap.
-    pub(super) fn unwatch(&mut self) {
-        if let Writes::Watched { first, pages } = self.writes {
-            if let Err(error) = dm::set_mem_type(self.domain, HVMMEM_RAM_RW, first, pages) {
-                warn!("video memory stays write-protected: {error}");
-            }
-            self.writes = Writes::Unknown;
-        }
-    }
-
     fn stop_tracking(&mut self) {
-        if matches!(self.writes, Writes::Tracked { .. } | Writes::Unwatchable { .. }) {
-            let _ = dm::stop_tracking_vram(self.domain);
-            self.writes = Writes::Unknown;
+        if core::mem::take(&mut self.is_tracked)
+            && let Err(error) = dm::stop_tracking_vram(self.domain)
+        {
+            debug!("Xen goes on to keep a list of dirty pages: {error}");
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::progress::Step;
 use crate::{emulator, paths, run};
 
 /// How often it is measured, on each device model.
-const TIMES: usize = 8;
+const TIMES: usize = 30;
 /// Between two times, so that the screen comes to rest.
 const REST: Duration = Duration::from_millis(700);
 /// Of the guest's disk.
@@ -51,14 +51,15 @@ pub(super) fn run(xen: Xen, images: &Images) -> Result<()> {
     let mut table = String::new();
     for device_model in [DeviceModel::Qemu, DeviceModel::Stubdom] {
         let step = Step::begin(format!("Looking at a screen on {}", super::title(device_model)));
-        let mut times = measure(agent, device_model, &place)?;
+        let measured = measure(agent, device_model, &place);
+        agent.save_logs(&logs)?;
+        let mut times = measured?;
         times.sort_unstable();
         let milliseconds = |index: usize| times.get(index).map_or(0.0, |time| time.as_secs_f64() * 1e3);
         let (middle, late) = (milliseconds(TIMES / 2), milliseconds(TIMES * 9 / 10));
         table += &format!("{:<28} median {middle:6.1} ms, 9 of 10 within {late:6.1} ms\n", super::title(device_model));
         step.done();
     }
-    agent.save_logs(&logs)?;
     testbed.shutdown()?;
     println!("\nXen {xen}, from a write to the screen to the rectangle at a viewer\n\n{table}");
     Ok(())
@@ -72,8 +73,8 @@ fn measure(agent: Agent, device_model: DeviceModel, disk: &str) -> Result<Vec<Du
     }
     let guest = Guest::create(agent, &config)?;
     let times = guest.serial().wait_for("READY flash", LIMIT).and_then(|_| watch(&guest));
-    guest.destroy()?;
-    times
+    // Whatever becomes of it.
+    times.and_then(|times| guest.destroy().map(|()| times))
 }
 
 fn watch(guest: &Guest) -> Result<Vec<Duration>> {
