@@ -4,6 +4,7 @@
 //! kept a list, while viewers are to be sent what has changed.
 
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use devmodel::host::Surface;
 use minios::front::Platform;
@@ -67,11 +68,9 @@ impl<P: Platform> Surface for Picture<P> {
         self.row.clear();
         self.row.resize(pixels.len(), 0);
         self.front.read(x, y, &mut self.row);
-        let mut pairs = pixels.iter().zip(&self.row);
-        let Some(first) = pairs.position(|(new, old)| new != old) else { return };
-        let end = pairs.rposition(|(new, old)| new != old).map_or(first + 1, |last| first + last + 2);
-        let Some(new) = pixels.get(first..end) else { return };
-        let left = x.saturating_add(length(first));
+        let part = difference(pixels, &self.row);
+        let left = x.saturating_add(length(part.start));
+        let Some(new) = pixels.get(part).filter(|new| !new.is_empty()) else { return };
         self.front.write(left, y, new);
         let [l, t, r, b] = self.different;
         self.different =
@@ -109,6 +108,15 @@ impl<P: Platform> Screen for Picture<P> {
     }
 }
 
+/// The part of a row that holds all that differs.
+fn difference(new: &[u32], old: &[u32]) -> Range<usize> {
+    let mut pairs = new.iter().zip(old);
+    let Some(first) = pairs.position(|(new, old)| new != old) else { return 0..0 };
+    // What is left begins one behind the first.
+    let behind = pairs.rposition(|(new, old)| new != old).map_or(0, |last| last + 1);
+    first..first + 1 + behind
+}
+
 /// Corners of what is empty.
 const NOTHING: [u32; 4] = [u32::MAX, u32::MAX, 0, 0];
 
@@ -120,4 +128,24 @@ fn length(count: usize) -> u32 {
 /// A length in pixels. No screen has more.
 fn short(pixels: u32) -> u16 {
     u16::try_from(pixels).unwrap_or(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_difference_is_from_the_first_pixel_to_the_last() {
+        let old = [1, 2, 3, 4, 5];
+        for (new, part) in [
+            ([1, 2, 3, 4, 5], 0..0),
+            ([9, 2, 3, 4, 5], 0..1),
+            ([1, 2, 3, 4, 9], 4..5),
+            ([1, 9, 3, 9, 5], 1..4),
+            ([9, 9, 9, 9, 9], 0..5),
+        ] {
+            assert_eq!(difference(&new, &old), part, "{new:?}");
+        }
+        assert_eq!(difference(&[], &[]), 0..0);
+    }
 }
