@@ -108,13 +108,16 @@ impl<P: Platform> Screen for Picture<P> {
     }
 }
 
-/// The part of a row that holds all that differs.
+/// Pixels that are compared at once.
+const BLOCK: usize = 32;
+
+/// The part of a row that holds all that differs, in whole blocks.
 fn difference(new: &[u32], old: &[u32]) -> Range<usize> {
-    let mut pairs = new.iter().zip(old);
-    let Some(first) = pairs.position(|(new, old)| new != old) else { return 0..0 };
+    let mut blocks = new.chunks(BLOCK).zip(old.chunks(BLOCK));
+    let Some(first) = blocks.position(|(new, old)| new != old) else { return 0..0 };
     // What is left begins one behind the first.
-    let behind = pairs.rposition(|(new, old)| new != old).map_or(0, |last| last + 1);
-    first..first + 1 + behind
+    let behind = blocks.rposition(|(new, old)| new != old).map_or(0, |last| last + 1);
+    first * BLOCK..((first + 1 + behind) * BLOCK).min(new.len())
 }
 
 /// Corners of what is empty.
@@ -135,16 +138,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_difference_is_from_the_first_pixel_to_the_last() {
-        let old = [1, 2, 3, 4, 5];
-        for (new, part) in [
-            ([1, 2, 3, 4, 5], 0..0),
-            ([9, 2, 3, 4, 5], 0..1),
-            ([1, 2, 3, 4, 9], 4..5),
-            ([1, 9, 3, 9, 5], 1..4),
-            ([9, 9, 9, 9, 9], 0..5),
+    fn the_difference_is_from_the_first_block_to_the_last() {
+        let old = [7; 100];
+        for (places, part) in [
+            (&[][..], 0..0),
+            (&[0], 0..32),
+            (&[99], 96..100),
+            (&[40], 32..64),
+            (&[33, 70], 32..96),
+            (&[0, 50, 99], 0..100),
         ] {
-            assert_eq!(difference(&new, &old), part, "{new:?}");
+            let mut new = old;
+            places.iter().for_each(|place: &usize| new[*place] = 8);
+            assert_eq!(difference(&new, &old), part, "{places:?}");
         }
         assert_eq!(difference(&[], &[]), 0..0);
     }
