@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
+use core::cmp::Ordering::{Greater, Less};
 use core::sync::atomic::Ordering;
 use minios::addr::Gfn;
 use minios::clock::{self, Instant};
@@ -359,7 +360,27 @@ fn overlapping_moves() -> Outcome {
             }
         }
     }
-    expect(original.as_slice() > &original[..100] && original[1..9] != original[2..10], || "comparisons".to_string())
+    comparisons(&original[..40])
+}
+
+/// The image's own `memcmp`: a byte that is one less or one more, at every place of every short length.
+fn comparisons(original: &[u8]) -> Outcome {
+    for len in 0..original.len() {
+        let same = &original[..len];
+        let mut other = same.to_vec();
+        expect(same.cmp(&other).is_eq(), || format!("{len} bytes are not equal to themselves"))?;
+        for place in 0..len {
+            for (change, order) in [(u8::MAX, Greater), (1, Less)] {
+                // What follows a difference does not count.
+                other[place..].fill(0x7f);
+                other[place] = same[place].wrapping_add(change);
+                let right = if same[place] == 0 && change != 1 { Less } else { order };
+                expect(same.cmp(&other) == right && same != other, || format!("byte {place} of {len}"))?;
+            }
+            other[place..].copy_from_slice(&same[place..]);
+        }
+    }
+    Ok(())
 }
 
 fn floating_point_survives_sleep() -> Outcome {

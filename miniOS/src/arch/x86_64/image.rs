@@ -101,6 +101,15 @@ macro_rules! image {
             memcmp:
             bcmp:
               xor ecx, ecx
+            3:
+              lea r8, [rcx + 8]
+              cmp r8, rdx
+              ja 1f
+              mov rax, [rdi + rcx]
+              cmp rax, [rsi + rcx]
+              jne 1f
+              mov rcx, r8
+              jmp 3b
             1:
               cmp rcx, rdx
               je 2f
