@@ -102,6 +102,7 @@ pub(crate) fn all() -> Result<Images> {
 
 /// The agent of the testbed's dom0: linked so that it runs there whatever this machine's libraries are. Gives its path.
 pub(crate) fn agent() -> Result<PathBuf> {
+    let step = Step::begin("Building the agent of dom0");
     let target = paths::target().join("agent");
     let output = Command::new(cargo())
         .current_dir(paths::project())
@@ -113,6 +114,7 @@ pub(crate) fn agent() -> Result<PathBuf> {
         .output()
         .context("cannot start cargo")?;
     ensure!(output.status.success(), "building the agent failed:\n{}", String::from_utf8_lossy(&output.stderr));
+    step.done();
     Ok(target.join(TARGET).join("release/agent"))
 }
 
