@@ -6,9 +6,9 @@
 use crate::keys;
 
 /// Bit of an entry's last byte: Shift is held.
-pub const SHIFT: u8 = 1;
+const SHIFT: u8 = 1;
 /// The same of AltGr.
-pub const ALT_GR: u8 = 2;
+const ALT_GR: u8 = 2;
 
 /// A layout. One without entries is a US keyboard.
 #[derive(Clone, Copy, Debug, Default)]

@@ -65,7 +65,6 @@ impl<P: Platform> Surface for Picture<P> {
     }
 
     fn write(&mut self, x: u32, y: u32, pixels: &[u32]) {
-        self.row.clear();
         self.row.resize(pixels.len(), 0);
         self.front.read(x, y, &mut self.row);
         let part = difference(pixels, &self.row);

@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         dom0: image::dom0(arguments.xen)?,
         disks,
         clock: if arguments.icount { Clock::Instructions } else { Clock::Wall },
-        cpus: 1,
+        cpus: 2,
         memory: arguments.memory,
         logs: logs.clone(),
     };

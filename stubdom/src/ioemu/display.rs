@@ -33,7 +33,7 @@ const FIRST_NS: u64 = 8_000_000;
 const PATIENCE: u64 = 32;
 /// Time between two looks at a picture that does not change, while our own server has viewers.
 const VIEWED_NS: u64 = 25_000_000;
-/// Looks without a change after which they become rarer, each by half, for a backend.
+/// Looks without a change after which each pause is twice as long as the one before, for a backend.
 const QUIET_LOOKS: u32 = 10;
 /// The most time between two of them.
 const SLOWEST_NS: u64 = 1_000_000_000;
