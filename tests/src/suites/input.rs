@@ -20,6 +20,14 @@ const UP: u32 = 0xff52;
 const SCAN_CODES: &[u8] =
     &[0x1e, 0x9e, 0x2a, 0x2c, 0xac, 0xaa, 0x02, 0x82, 0x1c, 0x9c, 0xe0, 0x48, 0xe0, 0xc8, 0x01, 0x81];
 
+/// The guest has seen these bytes of the keyboard, and no others.
+pub(super) fn check_scan_codes(output: &str, expected: &[u8]) -> Result<()> {
+    let codes: Vec<_> = output.lines().filter_map(|line| line.trim().strip_prefix("SCAN ")).collect();
+    let expected: Vec<_> = expected.iter().map(|code| format!("{code:02x}")).collect();
+    ensure!(codes == expected, "typed {expected:?}, the guest saw {codes:?}");
+    Ok(())
+}
+
 fn input(context: &Context) -> Result<()> {
     let guest = context.start(&context.test_guest("input", DeviceModel::Stubdom, "run=keyboard,mouse,echo")?)?;
     guest.serial().wait_for("READY keyboard", LIMIT)?;
@@ -30,9 +38,7 @@ fn input(context: &Context) -> Result<()> {
         viewer.key(key, false)?;
     }
     let output = guest.serial().wait_for("PASS keyboard", LIMIT)?;
-    let codes: Vec<_> = output.lines().filter_map(|line| line.trim().strip_prefix("SCAN ")).collect();
-    let expected: Vec<_> = SCAN_CODES.iter().map(|code| format!("{code:02x}")).collect();
-    ensure!(codes == expected, "typed {expected:?}, the guest saw {codes:?}");
+    check_scan_codes(&output, SCAN_CODES)?;
 
     guest.serial().wait_for("READY mouse", LIMIT)?;
     // The first place is where movements are counted from.

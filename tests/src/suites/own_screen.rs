@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::debian::{compare, draw, entry, reference};
 use super::everything::{tablet, tablet_by};
+use super::input::check_scan_codes;
 use crate::clients::{LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
 use crate::domain::{DeviceModel, Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context};
@@ -188,9 +189,7 @@ fn layout(context: &Context) -> Result<()> {
     viewer.key(ESCAPE, true)?;
     viewer.key(ESCAPE, false)?;
     let output = guest.serial().wait_for("PASS keyboard", LIMIT)?;
-    let codes: Vec<_> = output.lines().filter_map(|line| line.trim().strip_prefix("SCAN ")).collect();
-    let expected: Vec<_> = GERMAN.iter().map(|code| format!("{code:02x}")).collect();
-    ensure!(codes == expected, "typed {expected:?}, the guest saw {codes:?}");
+    check_scan_codes(&output, GERMAN)?;
     guest.wait_for_end(LIMIT)
 }
 
