@@ -83,6 +83,11 @@ pub trait Card: Debug {
         None
     }
 
+    /// Whether the guest uses a tablet of this card: it wants to know where the pointer is, and not how it moves.
+    fn takes_positions(&self) -> bool {
+        false
+    }
+
     /// Somebody plugs a device into a port of this USB controller, or takes out what is in it. Says whether that went.
     fn usb_plug(&mut self, _now: Instant, _port: usize, _device: Option<UsbDevice>) -> bool {
         false

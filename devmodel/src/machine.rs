@@ -849,6 +849,13 @@ impl<C: Card + ?Sized> Machine<C> {
         cards.find_map(|card| card.keyboard_leds()).unwrap_or_else(|| self.i8042.lamps())
     }
 
+    /// Whether the guest uses a tablet: it wants to know where the pointer is, and not how it moves.
+    #[must_use]
+    pub fn takes_positions(&self) -> bool {
+        let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
+        cards.any(|card| card.takes_positions())
+    }
+
     /// Plugs a device into a free port of the USB controller, 0 is the first, or takes out what is in one. Says whether that
     /// went.
     pub fn usb_plug<H: Host>(&mut self, host: &mut H, port: usize, device: Option<UsbDevice>) -> bool {

@@ -20,7 +20,7 @@ use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 use self::linux::Bus;
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{build, emulator, guest, paths, run};
+use crate::{build, emulator, guest, packages, paths, run};
 
 mod encoders;
 mod linux;
@@ -203,6 +203,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.screen {
         screen::run(arguments.xen, &images)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if arguments.linux {
+        packages::ensure_installed(packages::VIEWERS)?;
     }
     let folder = paths::target().join("bench").join(arguments.xen.to_string());
     let logs = folder.join("logs");

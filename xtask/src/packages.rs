@@ -45,6 +45,7 @@ pub(crate) const VIEWERS: &[Package] = &[
     Package { name: "libvncserver-dev", file: "/usr/include/rfb/rfbclient.h" },
     Package { name: "vncsnapshot", file: "/usr/bin/vncsnapshot" },
     Package { name: "gvncviewer", file: "/usr/bin/gvnccapture" },
+    Package { name: "libgvnc-1.0-dev", file: "/usr/include/gvnc-1.0/gvnc.h" },
     Package { name: "tigervnc-viewer", file: "/usr/bin/xtigervncviewer" },
     Package { name: "xvfb", file: "/usr/bin/Xvfb" },
     Package { name: "xdotool", file: "/usr/bin/xdotool" },

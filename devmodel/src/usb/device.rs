@@ -169,6 +169,15 @@ impl Device {
         }
     }
 
+    /// Whether it, or one behind it, is a tablet that the guest uses.
+    pub(super) fn takes_positions(&self) -> bool {
+        self.configuration != 0
+            && match &self.function {
+                Function::Person(hid) => hid.takes_positions(),
+                Function::Hub(hub) => hub.takes_positions(),
+            }
+    }
+
     /// Performs a transaction of endpoint `endpoint`. At most `room` bytes can be given back.
     pub(super) fn transact(&mut self, endpoint: u8, token: Token<'_>, room: usize) -> Answer {
         match (endpoint, token) {

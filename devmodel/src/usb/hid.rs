@@ -143,6 +143,11 @@ impl Hid {
         !self.keys.is_empty()
     }
 
+    /// Whether it wants to know where the pointer is, and not how it moves.
+    pub(super) fn takes_positions(&self) -> bool {
+        self.kind == Kind::Tablet
+    }
+
     pub(super) fn new(kind: Kind) -> Self {
         Self {
             kind,

@@ -103,6 +103,10 @@ impl Hub {
         self.ports.iter().filter_map(|port| port.device.as_ref()).any(|device| device.has_unread_keys())
     }
 
+    pub(super) fn takes_positions(&self) -> bool {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).any(|device| device.takes_positions())
+    }
+
     /// The ports that have changed, one bit each behind that of the hub itself.
     pub(super) fn take_report(&self) -> Option<heapless::Vec<u8, CONTROL_PACKET>> {
         let bit = |(number, port): (u32, &Port)| u16::from(port.change != 0).wrapping_shl(number);

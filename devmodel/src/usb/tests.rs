@@ -230,7 +230,9 @@ fn a_tablet_reports_places_and_loses_no_click() {
     let mut bus = Bus::new(&[UsbDevice::Tablet]);
     let place = |x, y| InputEvent::Position { x, y, wheel: 0 };
     assert!(!bus.input(place(1, 2)), "before it is taken into use, it is for others");
+    assert!(!bus.uhci.takes_positions());
     bus.enumerate(1);
+    assert!(bus.uhci.takes_positions());
     assert_eq!(bus.report(1), None);
     let click = |down| InputEvent::Button { code: 0x110, down };
     assert!(bus.input(place(100, 200)) && bus.input(place(0x1234, 0x7fff)));
@@ -255,6 +257,7 @@ fn a_tablet_reports_places_and_loses_no_click() {
 fn a_mouse_reports_movements_in_as_many_pieces_as_they_need() {
     let mut bus = Bus::new(&[UsbDevice::Mouse]);
     bus.enumerate(1);
+    assert!(!bus.uhci.takes_positions());
     for _ in 0..3 {
         assert!(bus.input(InputEvent::Motion { dx: 100, dy: -50, wheel: 1 }));
     }

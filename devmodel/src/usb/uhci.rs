@@ -447,6 +447,10 @@ impl Card for Uhci {
     fn has_unread_keys(&self) -> bool {
         self.ports.iter().filter_map(|port| port.device.as_ref()).any(Device::has_unread_keys)
     }
+
+    fn takes_positions(&self) -> bool {
+        self.ports.iter().filter_map(|port| port.device.as_ref()).any(Device::takes_positions)
+    }
 }
 
 impl SavedCard for Uhci {

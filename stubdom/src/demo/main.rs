@@ -9,6 +9,7 @@
 //! | [`disk`] | reading and writing a disk, awaited |
 //! | [`dashboard`] | drawing into the framebuffer with embedded-graphics |
 //! | [`network`] | a station on a virtual interface, and its servers |
+//! | [`pointer`] | what viewers' pointers look like |
 //! | [`page`] | answering HTTP |
 //! | [`shell`] | the console: reading lines, asking the store |
 //!
@@ -24,6 +25,7 @@ mod dashboard;
 mod disk;
 mod network;
 mod page;
+mod pointer;
 mod shell;
 mod status;
 

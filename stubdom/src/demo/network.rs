@@ -20,6 +20,7 @@ use stubdom::picture::Picture;
 use stubdom::vnc::{self, Console, Server};
 
 use crate::page::Pages;
+use crate::pointer;
 use crate::status::Shared;
 
 /// The station and its servers.
@@ -57,7 +58,10 @@ impl Network {
             Some(vnc) => {
                 let password = vnc::password(store, &line, vnc, None).await.map_err(|error| format!("{error}"))?;
                 info!("VNC: port {}", vnc.port);
-                Some(Server::new(&mut stack, &format!("{name} on miniOS"), vnc, password, Keymap::default()))
+                let title = format!("{name} on miniOS");
+                let mut server = Server::new(&mut stack, &title, vnc, password, Keymap::default());
+                server.set_pointer(pointer::cross());
+                Some(server)
             }
             None => None,
         };
@@ -98,5 +102,9 @@ impl Console for Person<'_> {
 
     fn keyboard_leds(&self) -> u8 {
         0
+    }
+
+    fn takes_positions(&self) -> bool {
+        true
     }
 }

@@ -125,6 +125,10 @@ impl Console for MachineConsole<'_> {
     fn keyboard_leds(&self) -> u8 {
         self.machine.keyboard_leds()
     }
+
+    fn takes_positions(&self) -> bool {
+        self.machine.takes_positions()
+    }
 }
 
 fn classify(world: &World, port: Port) -> Event {

@@ -60,6 +60,8 @@ pub trait Console {
     fn has_unread_keys(&self) -> bool;
     /// The LEDs of the keyboard: bit 0 Scroll Lock, bit 1 Num Lock, bit 2 Caps Lock.
     fn keyboard_leds(&self) -> u8;
+    /// Whether it wants to know where the pointer is, and not how it moves.
+    fn takes_positions(&self) -> bool;
 }
 
 /// Keys that wait for somebody to read the ones before them.
@@ -90,6 +92,7 @@ pub struct Server {
     config: rfb::Config,
     keymap: Keymap,
     share: Share,
+    pointer: Option<rfb::PointerShape>,
     doors: Vec<(Line, Listener)>,
     viewers: Vec<Viewer>,
     keys: Keys,
@@ -133,11 +136,18 @@ impl Server {
             config: rfb::Config { name: title.to_owned(), password },
             keymap,
             share: vnc.share,
+            pointer: None,
             doors,
             viewers: Vec::new(),
             keys: Keys::default(),
             back_off: BackOff::default(),
         }
+    }
+
+    /// The shape that viewers give their pointer from now on, if they can. For a screen that wants positions, and has no pointer
+    /// in its picture.
+    pub fn set_pointer(&mut self, shape: Option<rfb::PointerShape>) {
+        self.pointer = shape;
     }
 
     /// Whether somebody looks.
@@ -167,10 +177,10 @@ impl Server {
                 viewer.changed(change);
             }
         }
-        let leds = console.keyboard_leds();
+        let (leds, positions) = (console.keyboard_leds(), console.takes_positions());
         let mut index = 0;
         while let Some(viewer) = self.viewers.get_mut(index) {
-            viewer.set_leds(leds);
+            viewer.set_console(leds, positions, self.pointer.as_ref());
             if viewer.deadline().is_some_and(|until| until <= now) {
                 viewer.end("its time is over");
                 self.drop_viewer(stack, console, index, now);
@@ -303,6 +313,10 @@ mod tests {
 
         fn keyboard_leds(&self) -> u8 {
             0
+        }
+
+        fn takes_positions(&self) -> bool {
+            true
         }
     }
 

@@ -117,9 +117,11 @@ impl Viewer {
         (self.ends || !self.session.is_ready()).then_some(self.until)
     }
 
-    /// What the LEDs of the keyboard show.
-    pub(super) fn set_leds(&mut self, leds: u8) {
+    /// What the LEDs of the keyboard show, whether positions of the pointer are wanted, and which shape it has.
+    pub(super) fn set_console(&mut self, leds: u8, positions: bool, pointer: Option<&rfb::PointerShape>) {
         self.session.set_leds(leds);
+        self.session.set_absolute(positions);
+        self.session.set_pointer(pointer);
     }
 
     /// Something was drawn.

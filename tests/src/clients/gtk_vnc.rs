@@ -1,18 +1,73 @@
-//! GTK-VNC's gvnccapture, of Debian's `gvncviewer`.
+//! GTK-VNC: its gvnccapture, of Debian's `gvncviewer`, and a viewer on its library, of `libgvnc-1.0-dev`, that says what the
+//! server tells it beside pixels.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow, ensure};
 
+use super::{Running, compile};
 use crate::vnc::Screen;
 
 /// How long it takes until it asks for the password.
 const ASKING: Duration = Duration::from_secs(2);
+
+/// How long it may take until it says what is waited for.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A viewer on libgvnc. `testbed/gvncclient.c` says what it says and does.
+#[derive(Debug)]
+pub struct GvncClient {
+    _program: Running,
+    orders: ChildStdin,
+    said: Receiver<String>,
+    /// What it has said so far, to be told in an error.
+    heard: Vec<String>,
+}
+
+impl GvncClient {
+    /// Builds and starts it.
+    pub fn open(port: u16, password: &str, folder: &Path) -> Result<Self> {
+        let flags = Command::new("pkg-config").args(["--cflags", "--libs", "gvnc-1.0"]).output();
+        let flags = String::from_utf8(flags.context("cannot start pkg-config")?.stdout)?;
+        let program = compile("gvncclient", &flags.split_whitespace().collect::<Vec<_>>(), folder)?;
+        let mut command = Command::new(program);
+        command.args([&port.to_string(), password]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut program = command.spawn()?;
+        let orders = program.stdin.take().context("no standard input")?;
+        let lines = BufReader::new(program.stdout.take().context("no standard output")?).lines();
+        let (speaker, said) = channel();
+        // It ends with the program, or when nobody listens.
+        thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| speaker.send(line)));
+        Ok(Self { _program: Running(program), orders, said, heard: Vec::new() })
+    }
+
+    /// Gives it an order.
+    pub fn tell(&mut self, order: &str) -> Result<()> {
+        Ok(writeln!(self.orders, "{order}")?)
+    }
+
+    /// Waits until it says this line; what it has said before does not count.
+    pub fn wait_for(&mut self, line: &str) -> Result<()> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            let rest = end.saturating_duration_since(Instant::now());
+            let said = self.said.recv_timeout(rest);
+            let said = said.map_err(|_| anyhow!("libgvnc does not say {line:?}, but {:?}", self.heard))?;
+            ensure!(said != "end", "libgvnc's connection has ended; it said {:?}", self.heard);
+            let is_it = said == line;
+            self.heard.push(said);
+            if is_it {
+                return Ok(());
+            }
+        }
+    }
+}
 
 /// Takes a picture. `None`: it is not let in.
 pub fn gvnccapture(port: u16, password: &str, folder: &Path) -> Result<Option<Screen>> {

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
 
-use super::Person;
+use super::{Person, compile};
 use crate::vnc::Screen;
 
 /// A viewer on it.
@@ -23,11 +23,7 @@ pub struct Follower(Child);
 impl LibVncClient {
     /// Builds it.
     pub fn build(port: u16, password: &str, folder: &Path) -> Result<Self> {
-        let program = folder.join("vncclient");
-        let source = concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/vncclient.c");
-        let output = Command::new("cc").args(["-o"]).arg(&program).args([source, "-lvncclient"]).output();
-        let output = output.context("cannot start cc")?;
-        ensure!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+        let program = compile("vncclient", &["-lvncclient"], folder)?;
         Ok(Self { program, port, password: password.to_owned() })
     }
 

@@ -7,7 +7,7 @@ mod tigervnc;
 mod vncdotool;
 mod vncsnapshot;
 
-pub use gtk_vnc::gvnccapture;
+pub use gtk_vnc::{GvncClient, gvnccapture};
 pub use libvncclient::LibVncClient;
 pub use novnc::NoVnc;
 pub use tigervnc::TigerVnc;
@@ -15,9 +15,9 @@ pub use vncdotool::Vncdotool;
 pub use vncsnapshot::vncsnapshot;
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, ensure};
 
 use crate::vnc::Screen;
 
@@ -46,6 +46,16 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// Builds a program of one file in `testbed/` with these arguments of the compiler.
+fn compile(name: &str, libraries: &[&str], folder: &Path) -> Result<PathBuf> {
+    let program = folder.join(name);
+    let source = format!(concat!(env!("CARGO_MANIFEST_DIR"), "/testbed/{}.c"), name);
+    let output = Command::new("cc").arg("-o").arg(&program).arg(&source).args(libraries).output();
+    let output = output.context("cannot start cc")?;
+    ensure!(output.status.success(), "{source}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(program)
 }
 
 /// A file with a password as VNC programs have it: encrypted with a key that everybody knows.

@@ -25,6 +25,7 @@ pub struct TigerVnc {
     display: String,
     /// The window.
     window: String,
+    log: PathBuf,
     /// Where the X server keeps its screen.
     screen: PathBuf,
 }
@@ -50,7 +51,9 @@ impl TigerVnc {
         let log = folder.join("tigervnc.log");
         let viewer = Command::new("xtigervncviewer")
             .env("DISPLAY", &display)
-            .args(["-SecurityTypes", "VncAuth", "-RemoteResize=0", "-AlertOnFatalError=0", "-ReconnectOnError=0"])
+            .args(["-SecurityTypes", "VncAuth", "-AlertOnFatalError=0", "-ReconnectOnError=0"])
+            // It asks for another size.
+            .arg("-DesktopSize=1000x700")
             .arg("-passwd")
             .arg(password_file(password, folder)?)
             .arg(format!("127.0.0.1::{port}"))
@@ -63,6 +66,7 @@ impl TigerVnc {
             display,
             window: String::new(),
             screen: folder.join("Xvfb_screen0"),
+            log,
         };
         let start = Instant::now();
         loop {
@@ -71,13 +75,18 @@ impl TigerVnc {
                 return Ok(Some(tiger));
             }
             if tiger.viewer.0.try_wait()?.is_some() {
-                let said = fs::read_to_string(&log)?;
+                let said = tiger.said()?;
                 ensure!(said.contains("Authentication failure"), "TigerVNC has ended:\n{said}");
                 return Ok(None);
             }
-            ensure!(start.elapsed() < LIMIT, "TigerVNC opens no window; see {}", log.display());
+            ensure!(start.elapsed() < LIMIT, "TigerVNC opens no window; see {}", tiger.log.display());
             thread::sleep(MOMENT);
         }
+    }
+
+    /// What it has logged.
+    pub fn said(&self) -> Result<String> {
+        Ok(fs::read_to_string(&self.log)?)
     }
 
     /// What xdotool answers.

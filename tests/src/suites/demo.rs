@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::domain::{DEMO_HTTP, FOLDER, Guest, OWN_ADDRESS, demo_config};
+use crate::clients::GvncClient;
+use crate::domain::{DEMO_HTTP, FOLDER, Guest, OWN_ADDRESS, OWN_PASSWORD, demo_config};
 use crate::suite::{Case, Context};
 use crate::vnc::Screen;
 
@@ -131,6 +132,11 @@ fn dashboard(context: &Context) -> Result<()> {
     thread::sleep(Duration::from_secs(1));
     let seen = status(context)?;
     ensure!(text(&seen, "/typed")? == "Hello!" && number(&seen, "/pointer/x")? == 0, "{seen}");
+    drop(viewer);
+    // Who can draws the pointer: a dark edge around its middle.
+    let port = context.agent.forward(&guest.vnc_address(), 0)?;
+    let mut viewer = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
+    viewer.wait_for("cursor 13 13 6 6 000000ff")?;
     drop(viewer);
 
     // The shell.

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::debian::{compare, draw, entry, reference};
 use super::everything::{tablet, tablet_by};
 use super::input::check_scan_codes;
-use crate::clients::{LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
+use crate::clients::{GvncClient, LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
 use crate::domain::{DeviceModel, Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context};
 use crate::vnc::{Screen, Viewer};
@@ -17,7 +17,7 @@ use crate::vnc::{Screen, Viewer};
 pub(super) const CASES: &[Case] = &[
     Case::new("the-stub-domain-shows-its-screen-itself", 600, shows),
     Case::new("others-viewers-look-type-and-point", 600, others_viewers),
-    Case::new("a-keysym-is-a-key-of-the-layout", 240, layout),
+    Case::new("keys-and-movements-of-viewers-arrive", 240, hands),
 ];
 
 /// Viewers that are let in.
@@ -78,6 +78,9 @@ fn others_viewers(context: &Context) -> Result<()> {
     let mut tiger = TigerVnc::open(port, OWN_PASSWORD, &context.logs)?.context("TigerVNC is not let in")?;
     let mut browser = NoVnc::open(websocket, OWN_PASSWORD)?.context("noVNC is not let in")?;
     let mut client = LibVncClient::build(port, OWN_PASSWORD, &context.logs)?;
+    let mut listener = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
+    // There is no tablet yet.
+    listener.wait_for("pointer relative")?;
     let mut tool = Vncdotool::install(&context.tools, port, OWN_PASSWORD, &context.logs)?;
     let reference = reference()?;
     let follower = client.follow()?;
@@ -88,6 +91,17 @@ fn others_viewers(context: &Context) -> Result<()> {
     draw(context, &guest, &mut guest.viewer()?)?;
     guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; stty -F /dev/tty1 -echo; sleep 3\r")?;
     compare(&follower.picture()?, &reference).context("libvncclient")?;
+    listener.wait_for("size 1024 768")?;
+    listener.wait_for("pointer absolute")?;
+    const CAPS_LOCK: u32 = 0xffe5;
+    for lamps in ["leds 4", "leds 0"] {
+        listener.tell(&format!("key {CAPS_LOCK}"))?;
+        listener.wait_for(lamps)?;
+    }
+    // Fences come with continuous updates. The guest chooses the size, whoever asks for another one.
+    let said = tiger.said()?;
+    ensure!(said.contains("Enabling continuous updates"), "TigerVNC asks for each update:\n{said}");
+    ensure!(said.contains("SetDesktopSize failed: 1"), "TigerVNC was not told that it cannot choose a size:\n{said}");
     let persons: [(&str, &mut dyn Person); 4] =
         [("TigerVNC", &mut tiger), ("noVNC", &mut browser), ("libvncclient", &mut client), ("vncdotool", &mut tool)];
     for (name, person) in persons {
@@ -164,13 +178,14 @@ fn other_ways(context: &Context) -> Result<()> {
 const GERMAN: &[u8] =
     &[0x15, 0x95, 0x2c, 0xac, 0xe0, 0x38, 0x10, 0x90, 0xe0, 0xb8, 0x27, 0xa7, 0x2a, 0x1e, 0xaa, 0x9e, 0x01, 0x81];
 
-/// Where keys are is up to the guest's configuration, for viewers that say only what is on them.
-fn layout(context: &Context) -> Result<()> {
+/// Where keys are is up to the guest's configuration, for viewers that say only what is on them. Without a tablet, the pointer
+/// moves: viewers that can tell movements are told to.
+fn hands(context: &Context) -> Result<()> {
     const SHIFT: u32 = 0xffe1;
     const ALT_GR: u32 = 0xfe03;
     const ESCAPE: u32 = 0xff1b;
     let config = context
-        .test_guest("layout", DeviceModel::Stubdom, "run=keyboard")?
+        .test_guest("hands", DeviceModel::Stubdom, "run=keyboard,mouse")?
         .line("keymap='de'")
         .own_screen("bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05");
     let guest = context.start(&config)?;
@@ -190,6 +205,25 @@ fn layout(context: &Context) -> Result<()> {
     viewer.key(ESCAPE, false)?;
     let output = guest.serial().wait_for("PASS keyboard", LIMIT)?;
     check_scan_codes(&output, GERMAN)?;
+
+    guest.serial().wait_for("READY mouse", LIMIT)?;
+    let port = context.agent.forward(&guest.vnc_address(), 0)?;
+    let mut mover = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
+    mover.wait_for("pointer relative")?;
+    // Further than the screen is wide; PS/2 has nine bits.
+    for order in ["move 10 -5", "move 200 100", "move 200 100", "move 200 100", "move 200 100"] {
+        mover.tell(order)?;
+    }
+    guest.serial().wait_for("MOUSE 0 10 5 0", LIMIT)?;
+    // Of other viewers it is worked out; the first place is where movements are counted from.
+    viewer.point(100, 100, 0)?;
+    viewer.point(107, 104, 0)?;
+    guest.serial().wait_for("MOUSE 0 7 -4 0", LIMIT)?;
+    [4, 0].into_iter().try_for_each(|buttons| viewer.point(107, 104, buttons))?;
+    let output = guest.serial().wait_for("PASS mouse", LIMIT)?;
+    let packets = output.lines().filter_map(|line| line.trim().strip_prefix("MOUSE "));
+    let moves = packets.filter_map(|packet| packet.split(' ').nth(1)?.parse::<i32>().ok());
+    ensure!(moves.sum::<i32>() == 817, "the guest's mouse has not moved by 817:\n{output}");
     guest.wait_for_end(LIMIT)
 }
 

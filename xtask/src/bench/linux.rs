@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use tests::clients::LibVncClient;
 use tests::domain::{Config, DeviceModel, FOLDER, Guest, RAMDISK};
 use tests::testbed::Agent;
 
@@ -60,7 +61,7 @@ pub(super) fn measure(agent: Agent, device_model: DeviceModel, bus: Bus, log: &P
         .line(format!("stubdomain_ramdisk='{FOLDER}/ramdisk.tar'"))
         .line("stubdomain_memory=48");
     let guest = Guest::create(agent, &config)?;
-    let measured = within(&guest, name);
+    let measured = within(agent, &guest, name, log);
     std::fs::write(log, guest.serial().text())?;
     agent.check(&format!(
         "xl destroy bench; fuser -ks 8002/tcp; sleep 3; dmsetup remove --force --retry bench; losetup --detach-all; rm {FOLDER}/bench.changes"
@@ -88,11 +89,11 @@ pub(super) fn read_cd(agent: Agent, device_model: DeviceModel, log: &Path) -> Re
     Ok(Sample { device_model, run: 1, name: "cd-grub".to_owned(), value: speed, unit: "KiB/s".to_owned() })
 }
 
-fn within(guest: &Guest, name: &str) -> Result<()> {
+fn within(agent: Agent, guest: &Guest, name: &str, log: &Path) -> Result<()> {
     guest.serial().wait_for("root@guest", UP)?;
-    // Somebody looks.
-    let mut viewer = guest.viewer()?;
-    viewer.picture()?;
+    // Somebody looks, and is sent what changes.
+    let port = agent.forward(&guest.vnc_address(), 0)?;
+    let viewer = LibVncClient::build(port, "", log.parent().unwrap_or(log))?.follow()?;
     guest.serial().send(format!("{MEASURE}; d=sda; [ ! -e /dev/sda1 ] || d=sdb; modprobe e1000\r").as_bytes())?;
     guest.serial().send(
         b"sleep 1; ip link set eth0 up; ip addr add 10.0.9.9/24 dev eth0; sleep 3; busybox ping -c 1 10.0.9.1 >/dev/null\r",
@@ -105,6 +106,8 @@ fn within(guest: &Guest, name: &str) -> Result<()> {
     );
     guest.serial().send(commands.as_bytes())?;
     guest.serial().wait_for("end-42", LIMIT)?;
-    viewer.picture()?;
+    let picture = viewer.picture()?;
+    picture.save(&log.with_extension("png"))?;
+    ensure!(picture.width == 1280 && !picture.is_blank(), "the viewer has seen nothing");
     Ok(())
 }

@@ -86,7 +86,6 @@ fn watch(guest: &Guest) -> Result<Vec<Duration>> {
         // What has changed until now has been seen.
         thread::sleep(REST);
         viewer.picture()?;
-        let t0 = Instant::now();
         let known = serial.text().len();
         let (drawn, seen) = thread::scope(|scope| {
             let look = scope.spawn(|| viewer.change().map(|()| Instant::now()));
@@ -97,7 +96,6 @@ fn watch(guest: &Guest) -> Result<Vec<Duration>> {
             let drawn = Instant::now();
             anyhow::Ok((drawn, look.join().map_err(|_| anyhow!("the viewer panicked"))??))
         })?;
-        eprintln!("drawn {:?} seen {:?}", drawn - t0, seen - t0);
         times.push(seen.saturating_duration_since(drawn));
     }
     Ok(times)
