@@ -26,7 +26,7 @@ use crate::fw_cfg::linux::{self, LinuxBoot, LinuxError};
 use crate::fw_cfg::{self, FwCfg, FwCfgConfig};
 use crate::host::{
     DiskError, DiskId, GuestAddr, Host, InputEvent, IsaIrq, Level, NicId, Range, SerialId, ShutdownReason, Surface,
-    Unmapped,
+    Unmapped, Unplug,
 };
 use crate::pci::config::{self, Identity, Region};
 use crate::pci::i440fx::{self, ConfigAddress};
@@ -483,7 +483,7 @@ impl<C: Card + ?Sized> Machine<C> {
             PortOwner::GeneralPurposeEvents => self.pm.as_ref().map_or(ones(width), |pm| pm.read_gpe(offset, width)),
             PortOwner::CpuHotPlug => self.pm.as_ref().map_or(ones(width), |pm| pm.read_cpus(offset, width)),
             PortOwner::PowerManagement => self.pm.as_ref().map_or(ones(width), |pm| pm.read(offset, width)),
-            PortOwner::PciHotPlug => 0,
+            PortOwner::PciHotPlug => self.read_pci_hot_plug(offset, width),
             PortOwner::PciConfigAddress => match (offset, width) {
                 (0, _) => self.config_address.read(width),
                 (1, Width::Byte) => self.reset_ports.reset_control().into(),
@@ -598,7 +598,8 @@ impl<C: Card + ?Sized> Machine<C> {
                     card.write(host, region.region.into(), offset.into(), width, value.into());
                 }
             }
-            PortOwner::CpuHotPlug | PortOwner::PciHotPlug => {}
+            PortOwner::PciHotPlug => self.write_pci_hot_plug(host, offset, width, value),
+            PortOwner::CpuHotPlug => {}
         }
         self.report_lines(host);
     }
@@ -1033,6 +1034,31 @@ impl<C: Card + ?Sized> Machine<C> {
         }
     }
 
+    /// Reads the PCI hot plug registers: slots whose cards have come or are to go, of which there are none, and after
+    /// [`piix4_pm::PCI_EJECT`], those whose cards can be ejected, one bit each.
+    fn read_pci_hot_plug(&mut self, offset: u16, width: Width) -> u32 {
+        let cards = self.cards.iter_mut();
+        let can_go =
+            cards.filter_map(|slot| slot.can_be_ejected().then_some(1_u32.wrapping_shl(slot.location.slot.into())));
+        let map = can_go.fold(0, |map, bit| map | bit).to_le_bytes();
+        low(read_bytes(offset, width, |at| {
+            at.checked_sub(piix4_pm::PCI_REMOVABLE).and_then(|at| map.get(usize::from(at))).copied().unwrap_or(0)
+        }))
+    }
+
+    /// Writes them: the cards of these slots are ejected (`_EJ0` of libacpi), if they can be.
+    fn write_pci_hot_plug<H: Host>(&mut self, host: &mut H, offset: u16, width: Width, value: u32) {
+        if (offset, width) != (piix4_pm::PCI_EJECT, Width::Dword) {
+            return;
+        }
+        for slot in &mut self.cards {
+            if value >> slot.location.slot & 1 != 0 && slot.can_be_ejected() {
+                slot.card = None;
+            }
+        }
+        self.remap(host);
+    }
+
     /// Takes away what a driver asked to take away.
     fn unplug<H: Host>(&mut self, host: &mut H, effect: xen_platform::Effect) {
         match effect {
@@ -1110,6 +1136,11 @@ impl<C: Card + ?Sized> Slot<C> {
     /// Its interrupt pin, 0 is INTA#.
     fn pin(&self) -> Option<u8> {
         self.card.as_ref().and_then(|card| card.config().interrupt_pin())
+    }
+
+    /// Whether the guest may eject it: a network card, of those that there are.
+    fn can_be_ejected(&mut self) -> bool {
+        self.card.as_mut().is_some_and(|card| card.unplug(Unplug::Nics))
     }
 
     fn asks_for_interrupt(&self) -> bool {

@@ -3,11 +3,12 @@
 //! The operating system takes power management over by a write to port 0xb2, and later puts the machine to sleep or
 //! off by writing a sleep type and SLP_EN to PM1_CNT. The PM timer and the PM1 event registers at the start of the
 //! block are the hypervisor's. The hot plug registers are those of the ACPI tables that the firmware brings along:
-//! they say which CPUs are there, and a general purpose event says that one has come. No PCI card comes or goes.
+//! they say which CPUs are there, and a general purpose event says that one has come. Network cards can be ejected by the
+//! guest; no PCI card comes.
 //!
 //! Source: Intel 82371AB (PIIX4) data sheet, chapter 7 (power management); ACPI 2.0, section 4.7.3.2; the ports and
 //! sleep types are in `xen/include/public/hvm/ioreq.h` and `tools/libacpi` of Xen.
-//! Not modelled: SMBus, device monitors, throttling, system management interrupts, CPUs that go, PCI hot plug events.
+//! Not modelled: SMBus, device monitors, throttling, system management interrupts, CPUs that go, PCI cards that come or are asked to go.
 
 use crate::access::{Width, read_bytes, write_bytes};
 use crate::pci::config::{ConfigSpace, Identity};
@@ -33,6 +34,10 @@ pub const CPU_PORTS: u16 = 32;
 pub const PCI_PORT: u16 = 0xae00;
 /// Number of ports of the PCI hot plug registers.
 pub const PCI_PORTS: u16 = 20;
+/// Offset of the register that ejects cards, a bit for each slot.
+pub const PCI_EJECT: u16 = 8;
+/// Offset of the map of slots whose cards can be ejected.
+pub const PCI_REMOVABLE: u16 = 12;
 /// SMI command port: APMC.
 pub const APM_PORT: u16 = 0xb2;
 

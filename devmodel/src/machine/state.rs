@@ -103,8 +103,9 @@ impl<C: SavedCard + ?Sized> Machine<C> {
         for (slot, saved) in self.cards.iter_mut().zip(cards) {
             match (&mut slot.card, saved) {
                 (Some(card), Some(saved)) => card.restore(&saved)?,
-                (None, None) => {}
-                _ => return Err(StateError::OtherMachine),
+                // It was unplugged, or ejected.
+                (card, None) => *card = None,
+                (None, Some(_)) => return Err(StateError::OtherMachine),
             }
         }
         self.remap(host);

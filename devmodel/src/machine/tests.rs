@@ -1,8 +1,10 @@
 use super::*;
 use crate::card::SavedCard;
+use crate::e1000::E1000;
 use crate::fake_host::{FakeHost, sector_pattern};
 use crate::host::{GuestMemory, Unplug};
 use crate::state::StateError;
+use crate::usb::Uhci;
 use std::vec;
 
 type Machine = super::Machine<dyn SavedCard>;
@@ -360,6 +362,38 @@ fn firmware_finds_the_boot_order() {
     assert_eq!(order, expected);
     machine.port_write(&mut host, IoPort(0x70), Width::Byte, 0x3d);
     assert_eq!(machine.port_read(&mut host, IoPort(0x71), Width::Byte), 0x32);
+}
+
+/// libacpi: `_STA` of a slot is what B0RM has of it, and `_EJ0` writes its bit to B0EJ.
+#[test]
+fn a_network_card_can_be_ejected_and_nothing_else() {
+    let with_cards = || {
+        let (mut machine, mut host) = machine();
+        let mac = [0, 0x16, 0x3e, 0, 0, 1];
+        machine.add_card(None, Box::new(E1000::new(NicId(0), mac, Vec::new()))).unwrap();
+        machine.add_card(None, Box::new(Uhci::new(Vec::new()))).unwrap();
+        machine.reset(&mut host);
+        (machine, host)
+    };
+    let (mut machine, mut host) = with_cards();
+    assert_eq!(config_read(&mut machine, &mut host, 4, 0, 0), 0x100e_8086);
+    let map = |machine: &mut Machine, host: &mut FakeHost| {
+        [0, 4, 8, 12].map(|at| machine.port_read(host, IoPort(0xae00 + at), Width::Dword))
+    };
+    assert_eq!(map(&mut machine, &mut host), [0, 0, 0, 1 << 4]);
+    machine.port_write(&mut host, IoPort(0xae08), Width::Dword, 0xffff_ffef);
+    machine.port_write(&mut host, IoPort(0xae08), Width::Byte, 0x10);
+    assert_eq!(map(&mut machine, &mut host), [0, 0, 0, 1 << 4]);
+    machine.port_write(&mut host, IoPort(0xae08), Width::Dword, 1 << 4);
+    assert_eq!(map(&mut machine, &mut host), [0; 4]);
+    assert_eq!(config_read(&mut machine, &mut host, 4, 0, 0), 0xffff_ffff);
+    assert_eq!(config_read(&mut machine, &mut host, 5, 0, 0), 0x7020_8086);
+    let saved = machine.save(&mut host).unwrap();
+    let (mut twin, mut other) = with_cards();
+    twin.restore(&mut other, &saved).unwrap();
+    assert_eq!(map(&mut twin, &mut other), [0; 4], "it stays away");
+    machine.reset(&mut host);
+    assert_eq!(config_read(&mut machine, &mut host, 4, 0, 0), 0xffff_ffff);
 }
 
 /// A screen that only looks at what it is told.
