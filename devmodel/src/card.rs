@@ -5,7 +5,7 @@
 
 use crate::access::Width;
 use crate::host::{DiskError, DiskId, Host, InputEvent, NicId, Unplug};
-use crate::machine::{DiscChange, TrayLocked};
+use crate::machine::{DiscChange, TrayError};
 use crate::pci::ConfigSpace;
 use crate::state::StateError;
 use crate::time::Instant;
@@ -60,8 +60,8 @@ pub trait Card: Debug {
     /// An operation of a disk has ended, of this card's or another's.
     fn disk_complete(&mut self, _host: &mut dyn Host, _disk: DiskId, _result: Result<(), DiskError>) {}
 
-    /// An operator changes what is in the CD drive with this disc. `None`: this card has no such drive.
-    fn change_disc(&mut self, _disk: DiskId, _change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    /// An operator does something to the CD drive with this disc. `None`: this card has no such drive.
+    fn change_disc(&mut self, _disk: DiskId, _change: DiscChange) -> Option<Result<(), TrayError>> {
         None
     }
 
@@ -105,6 +105,11 @@ pub trait SavedCard: Card {
     /// Whether an operation of a disk is under way, without whose end the card's state is not whole.
     fn awaits_disk(&self) -> bool {
         false
+    }
+
+    /// Whether the tray of the CD drive with this disc is open. `None`: this card has no such drive.
+    fn tray_open(&self, _disk: DiskId) -> Option<bool> {
+        None
     }
 
     /// Its state, for [`Self::restore`].

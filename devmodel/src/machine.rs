@@ -102,18 +102,25 @@ impl DriveConfig {
 /// What an operator does to a CD drive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DiscChange {
-    /// Opens the tray and takes the disc out. A guest that has locked the tray is asked for it first, unless `force`.
-    Eject {
+    /// Opens the tray. A guest that has locked it is asked for the disc first, unless `force`.
+    Open {
         /// Whatever the guest says.
         force: bool,
     },
-    /// Puts a disc of so many 512-byte sectors in, in place of what was there, and closes the tray.
-    Insert(u64),
+    /// Lays a disc of so many 512-byte sectors into the open tray, in place of what was there, or takes out what was there.
+    Lay(Option<u64>),
+    /// Closes the tray.
+    Close,
 }
 
-/// The guest has locked the tray. It was told that somebody wants the disc.
+/// Why an operator cannot do it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TrayLocked;
+pub enum TrayError {
+    /// The guest has locked the tray. It was told that somebody wants the disc.
+    Locked,
+    /// The tray is closed: nobody gets at the disc.
+    Closed,
+}
 
 /// Which graphics card it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -792,8 +799,8 @@ impl<C: Card + ?Sized> Machine<C> {
         self.report_lines(host);
     }
 
-    /// Takes the disc out of the CD drive whose disc is this one, or puts another one in. `None`: there is no such drive.
-    pub fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    /// An operator does something to the CD drive whose disc is this one. `None`: there is no such drive.
+    pub fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayError>> {
         let mut cards = self.cards.iter_mut().filter_map(|slot| slot.card.as_mut());
         self.ide.change_disc(disk, change).or_else(|| cards.find_map(|card| card.change_disc(disk, change)))
     }

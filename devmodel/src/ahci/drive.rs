@@ -7,7 +7,7 @@ use crate::ata::identify::{self, Identity, MOST_MULTIPLE, TransferMode};
 use crate::ata::packet::{BLOCK, PACKET_LEN, Sense, State, Step, UNRECOVERED_READ};
 use crate::ata::trim::MOST_BLOCKS;
 use crate::host::DiskId;
-use crate::machine::{CdConfig, DiscChange, DiskConfig, DriveConfig, TrayLocked};
+use crate::machine::{CdConfig, DiscChange, DiskConfig, DriveConfig, TrayError};
 use crate::state::{Adopt, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,9 @@ const QUEUE_DEPTH: u16 = 31;
 
 /// Data without a disc.
 pub(super) type Data = heapless::Vec<u8, 512>;
+
+/// The mode of a CD drive at power on.
+const CD_MODE: TransferMode = TransferMode::Ultra(5);
 
 /// A drive.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,8 +122,16 @@ impl Adopt for Drive {
 }
 
 impl Drive {
+    /// See [`SavedCard::tray_open`](crate::card::SavedCard::tray_open).
+    pub(super) const fn tray_open(&self) -> Option<bool> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Cd(cd) => Some(cd.state.tray_open()),
+        }
+    }
+
     /// See [`Card::change_disc`](crate::card::Card::change_disc).
-    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayError>> {
         match self {
             Self::Disk(_) => None,
             Self::Cd(cd) => Some(cd.state.change_disc(change)),
@@ -142,7 +153,7 @@ impl Drive {
             }),
             DriveConfig::Cd(config) => {
                 let state = State::new(config.disc);
-                Self::Cd(Cd { config, state, mode: TransferMode::Ultra(5) })
+                Self::Cd(Cd { config, state, mode: CD_MODE })
             }
         }
     }
@@ -170,10 +181,14 @@ impl Drive {
 
     /// Power on.
     pub(super) fn reset(&mut self) {
-        *self = match self {
-            Self::Disk(disk) => Self::new(DriveConfig::Disk(disk.config.clone())),
-            Self::Cd(cd) => Self::new(DriveConfig::Cd(cd.config.clone())),
-        };
+        match self {
+            Self::Disk(disk) => *self = Self::new(DriveConfig::Disk(disk.config.clone())),
+            Self::Cd(cd) => {
+                // The disc stays.
+                cd.state.power_on();
+                cd.mode = CD_MODE;
+            }
+        }
     }
 
     /// A reset by the link or by the device control register: settings stay.

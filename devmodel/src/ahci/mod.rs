@@ -33,7 +33,7 @@ mod tests;
 use crate::access::Width;
 use crate::card::{Card, SavedCard};
 use crate::host::{DiskError, DiskId, Host, Unplug};
-use crate::machine::{DiscChange, DriveConfig, TrayLocked};
+use crate::machine::{DiscChange, DriveConfig, TrayError};
 use crate::pci::ConfigSpace;
 use crate::pci::config::{Identity, Region};
 use drive::Drive;
@@ -247,7 +247,7 @@ impl Card for Ahci {
         }
     }
 
-    fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayError>> {
         self.ports.iter_mut().find(|port| port.disk() == Some(disk))?.change_disc(change)
     }
 
@@ -264,6 +264,10 @@ impl Card for Ahci {
 impl SavedCard for Ahci {
     fn awaits_disk(&self) -> bool {
         self.ports.iter().any(Port::awaits_disk)
+    }
+
+    fn tray_open(&self, disk: DiskId) -> Option<bool> {
+        self.ports.iter().find(|port| port.disk() == Some(disk))?.tray_open()
     }
 
     fn save(&self) -> Vec<u8> {

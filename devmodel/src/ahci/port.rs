@@ -10,7 +10,7 @@ use crate::ata::operation::Operation;
 use crate::ata::packet::PACKET_LEN;
 use crate::ata::trim::Trim;
 use crate::host::{DiskError, DiskId, DiskOp, GuestAddr, Host, Unmapped};
-use crate::machine::{DiscChange, TrayLocked};
+use crate::machine::{DiscChange, TrayError};
 use crate::state::{Adopt, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -114,8 +114,13 @@ impl Adopt for Port {
 }
 
 impl Port {
+    /// See [`SavedCard::tray_open`](crate::card::SavedCard::tray_open).
+    pub(super) fn tray_open(&self) -> Option<bool> {
+        self.drive.as_ref()?.tray_open()
+    }
+
     /// See [`Card::change_disc`](crate::card::Card::change_disc).
-    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayError>> {
         self.drive.as_mut()?.change_disc(change)
     }
 

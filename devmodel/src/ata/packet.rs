@@ -3,10 +3,12 @@
 //! Pure: a disc and the drive's state in, a [`Step`] out. How packets and data travel is in the drive of each controller.
 //!
 //! Source: MMC-3 (T10/1363-D) for the commands, SPC-2 for sense data, SFF-8020i for what old drivers still use.
-//! Quirk: as with QEMU's drives, a reset is not reported as unit attention; a new disc is.
+//! Quirk: as with QEMU's drives, a reset is not reported as unit attention; a new disc is. When an operator has put it in,
+//! a first command hears that there is none, as it would have while the tray was open: guests that do not ask for events look
+//! for that. Those that ask do not hear it: Linux takes a unit attention that comes later for one more change, and refuses to read.
 //! Not modelled: audio, raw sectors of READ CD, discs with more than one track or session, MODE SELECT, DVD structures.
 
-use crate::machine::{DiscChange, TrayLocked};
+use crate::machine::{DiscChange, TrayError};
 use crate::state::{Adopt, StateError};
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,17 @@ enum MediaEvent {
     Removal = 3,
 }
 
+/// What has to be told before anything else is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Attention {
+    #[default]
+    None,
+    /// That there is no disc, and then the next.
+    Absent,
+    /// That there is another disc.
+    Changed,
+}
+
 /// What a drive remembers between commands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct State {
@@ -71,8 +84,7 @@ pub(crate) struct State {
     /// PREVENT ALLOW MEDIUM REMOVAL.
     locked: bool,
     sense: Sense,
-    /// What has to be told before anything else is done.
-    attention: Option<Sense>,
+    attention: Attention,
     event: MediaEvent,
 }
 
@@ -105,34 +117,67 @@ impl State {
             tray_open: false,
             locked: false,
             sense: GOOD,
-            attention: None,
+            attention: Attention::None,
             event: MediaEvent::None,
         }
     }
 
-    /// A reset: the disc and the tray stay as they are.
+    /// Power on: the disc and the tray stay as they are.
+    pub(crate) fn power_on(&mut self) {
+        *self = Self { blocks: self.blocks, tray_open: self.tray_open, ..Self::new(None) };
+    }
+
+    /// A reset: what happened to the disc is still to be told by who asks for it.
     pub(crate) const fn reset(&mut self) {
         self.locked = false;
         self.sense = GOOD;
-        self.attention = None;
+        self.attention = Attention::None;
     }
 
-    /// An operator changes the disc.
-    pub(crate) fn change_disc(&mut self, change: DiscChange) -> Result<(), TrayLocked> {
+    /// Whether the tray is open.
+    pub(crate) const fn tray_open(&self) -> bool {
+        self.tray_open
+    }
+
+    /// An operator does something to the tray, or to the disc in it.
+    pub(crate) fn change_disc(&mut self, change: DiscChange) -> Result<(), TrayError> {
         match change {
-            DiscChange::Eject { force: false } if self.locked && !self.tray_open => {
+            DiscChange::Open { force: false } if self.locked && !self.tray_open => {
                 self.event = MediaEvent::EjectRequest;
-                return Err(TrayLocked);
+                return Err(TrayError::Locked);
             }
-            DiscChange::Eject { .. } => {
-                (self.blocks, self.tray_open, self.event) = (None, true, MediaEvent::Removal);
-            }
-            DiscChange::Insert(sectors) => {
-                (self.blocks, self.tray_open, self.event) = (Some(blocks(sectors)), false, MediaEvent::NewMedia);
-                self.attention = Some(MEDIUM_CHANGED);
-            }
+            DiscChange::Open { .. } => self.open_tray(),
+            DiscChange::Lay(_) if !self.tray_open => return Err(TrayError::Closed),
+            DiscChange::Lay(disc) => self.blocks = disc.map(blocks),
+            DiscChange::Close => self.close_tray(Attention::Absent),
         }
         Ok(())
+    }
+
+    /// What was to be told of the disc is of no use any more.
+    const fn open_tray(&mut self) {
+        if !self.tray_open {
+            (self.tray_open, self.event, self.attention) = (true, MediaEvent::Removal, Attention::None);
+        }
+    }
+
+    /// With a disc in it, `attention` is what has to be told.
+    const fn close_tray(&mut self, attention: Attention) {
+        if self.tray_open && self.blocks.is_some() {
+            (self.event, self.attention) = (MediaEvent::NewMedia, attention);
+        }
+        self.tray_open = false;
+    }
+
+    /// What has to be told now.
+    const fn take_attention(&mut self) -> Option<Sense> {
+        let (sense, then) = match self.attention {
+            Attention::None => return None,
+            Attention::Absent => (NO_MEDIUM_TRAY_CLOSED, Attention::Changed),
+            Attention::Changed => (MEDIUM_CHANGED, Attention::None),
+        };
+        self.attention = then;
+        Some(sense)
     }
 
     /// Notes why a command failed.
@@ -148,7 +193,7 @@ impl State {
         let most = usize::from(u16::from_be_bytes([b7, b8]));
         // These do not report unit attention.
         let is_exempt = matches!(opcode, 0x03 | 0x12 | 0x46 | 0x4a);
-        if !is_exempt && let Some(sense) = self.attention.take() {
+        if !is_exempt && let Some(sense) = self.take_attention() {
             return Step::Fail(sense);
         }
         match opcode {
@@ -157,7 +202,7 @@ impl State {
             // REQUEST SENSE.
             0x03 => {
                 let sense = core::mem::replace(&mut self.sense, GOOD);
-                let sense = if sense == GOOD { self.attention.take().unwrap_or(GOOD) } else { sense };
+                let sense = if sense == GOOD { self.take_attention().unwrap_or(GOOD) } else { sense };
                 reply(&request_sense(sense), b4.into())
             }
             // INQUIRY, without pages of vital product data.
@@ -242,17 +287,8 @@ impl State {
     fn start_stop(&mut self, how: u8) -> Step {
         match how & 3 {
             0b10 if self.locked => return Step::Fail(REMOVAL_PREVENTED),
-            0b10 if !self.tray_open => {
-                self.tray_open = true;
-                self.event = MediaEvent::Removal;
-            }
-            0b11 if self.tray_open => {
-                self.tray_open = false;
-                if self.blocks.is_some() {
-                    self.event = MediaEvent::NewMedia;
-                    self.attention = Some(MEDIUM_CHANGED);
-                }
-            }
+            0b10 => self.open_tray(),
+            0b11 => self.close_tray(Attention::Changed),
             _ => {}
         }
         Step::Done
@@ -291,6 +327,9 @@ impl State {
             return Reply::from_slice(&[0, 2, 0x80, 1 << MEDIA]).unwrap_or_default();
         }
         let event = core::mem::take(&mut self.event);
+        if self.attention == Attention::Absent {
+            self.attention = Attention::Changed;
+        }
         let present = u8::from(self.blocks.is_some() && !self.tray_open);
         let status = u8::from(self.tray_open) | present << 1;
         Reply::from_slice(&[0, 6, MEDIA, 1 << MEDIA, event as u8, status, 0, 0]).unwrap_or_default()
@@ -528,19 +567,59 @@ mod tests {
             other => panic!("{other:?}"),
         };
         state.perform(&packet(&[0x1e, 0, 0, 0, 1]));
-        assert_eq!(state.change_disc(DiscChange::Eject { force: false }), Err(TrayLocked));
+        assert_eq!(state.change_disc(DiscChange::Open { force: false }), Err(TrayError::Locked));
         assert_eq!(event(&mut state), (1, 2), "the guest is asked");
         assert_eq!(state.perform(&packet(&[0x00])), Step::Done, "and has the disc still");
-        assert_eq!(state.change_disc(DiscChange::Eject { force: true }), Ok(()));
+        assert_eq!(state.change_disc(DiscChange::Lay(None)), Err(TrayError::Closed));
+        assert_eq!(state.change_disc(DiscChange::Open { force: true }), Ok(()));
+        assert_eq!(state.change_disc(DiscChange::Lay(None)), Ok(()));
         assert_eq!(event(&mut state), (3, 1));
         assert_eq!(state.perform(&packet(&[0x00])), Step::Fail(NO_MEDIUM_TRAY_OPEN));
 
-        assert_eq!(state.change_disc(DiscChange::Insert(803)), Ok(()));
+        assert_eq!(state.change_disc(DiscChange::Lay(Some(803))), Ok(()));
+        assert_eq!(event(&mut state), (0, 1), "it is not in the drive yet");
+        assert_eq!(state.change_disc(DiscChange::Close), Ok(()));
         assert_eq!(event(&mut state), (2, 2));
         assert_eq!(state.perform(&packet(&[0x00])), Step::Fail(MEDIUM_CHANGED));
         assert_eq!(state.perform(&packet(&[0x28, 0, 0, 0, 0, 199, 0, 0, 1])), Step::Read { lba: 199, blocks: 1 });
         assert_eq!(state.perform(&packet(&[0x28, 0, 0, 0, 0, 200, 0, 0, 1])), Step::Fail(OUT_OF_RANGE));
         state.perform(&packet(&[0x1e]));
-        assert_eq!(state.change_disc(DiscChange::Eject { force: false }), Ok(()), "nobody holds on to it");
+        assert_eq!(state.change_disc(DiscChange::Open { force: false }), Ok(()), "nobody holds on to it");
+    }
+
+    #[test]
+    fn the_disc_outlives_a_power_on() {
+        let mut state = ready(Some(100));
+        for change in [DiscChange::Open { force: true }, DiscChange::Lay(Some(40)), DiscChange::Close] {
+            assert_eq!(state.change_disc(change), Ok(()));
+        }
+        state.power_on();
+        assert_eq!(data(&mut state, &[0x25]), [0, 0, 0, 9, 0, 0, 8, 0]);
+        assert_eq!(state.change_disc(DiscChange::Open { force: true }), Ok(()));
+        state.power_on();
+        assert_eq!(state.perform(&packet(&[0x00])), Step::Fail(NO_MEDIUM_TRAY_OPEN));
+    }
+
+    #[test]
+    fn a_guest_that_asks_for_no_events_hears_of_an_open_tray() {
+        let mut state = ready(Some(9));
+        for change in [DiscChange::Open { force: false }, DiscChange::Lay(Some(9)), DiscChange::Close] {
+            assert_eq!(state.change_disc(change), Ok(()));
+        }
+        let heard = [(); 3].map(|()| state.perform(&packet(&[0x00])));
+        assert_eq!(heard, [Step::Fail(NO_MEDIUM_TRAY_CLOSED), Step::Fail(MEDIUM_CHANGED), Step::Done]);
+    }
+
+    #[test]
+    fn nothing_is_told_of_a_disc_that_has_gone() {
+        let mut state = ready(Some(9));
+        for how in [2, 3] {
+            assert_eq!(state.perform(&packet(&[0x1b, 0, 0, 0, how])), Step::Done);
+        }
+        for change in [DiscChange::Open { force: false }, DiscChange::Lay(None), DiscChange::Close] {
+            assert_eq!(state.change_disc(change), Ok(()));
+        }
+        assert_eq!(state.perform(&packet(&[0x00])), Step::Fail(NO_MEDIUM_TRAY_CLOSED));
+        assert_eq!(data(&mut state, &[0x03, 0, 0, 0, 18])[2], 0, "and that is all");
     }
 }

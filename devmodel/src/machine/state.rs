@@ -5,7 +5,7 @@ use crate::card::SavedCard;
 use crate::cmos::Cmos;
 use crate::debug_port::DebugPort;
 use crate::fw_cfg::FwCfg;
-use crate::host::Host;
+use crate::host::{DiskId, Host};
 use crate::pci::ConfigSpace;
 use crate::pci::i440fx::ConfigAddress;
 use crate::piix3::ide::Piix3Ide;
@@ -20,7 +20,7 @@ use crate::xen_platform::{self, UnplugMask, XenPlatform};
 use alloc::vec::Vec;
 
 /// What a saved state begins with: a mark, and the number of this form of it.
-const FORMAT: u32 = u32::from_be_bytes(*b"PC\0\x01");
+const FORMAT: u32 = u32::from_be_bytes(*b"PC\0\x02");
 
 /// A saved state, as [`Machine::save`] writes it and [`Machine::restore`] reads it.
 type Saved = (u32, Instant, (bool, u16, Vec<Vec<u8>>), Chipset, Devices, Vec<Option<Vec<u8>>>);
@@ -40,6 +40,13 @@ impl<C: SavedCard + ?Sized> Machine<C> {
     #[must_use]
     pub fn awaits_disk(&self) -> bool {
         self.ide.awaits_disk() || self.cards.iter().filter_map(|slot| slot.card.as_ref()).any(|card| card.awaits_disk())
+    }
+
+    /// Whether the tray of the CD drive whose disc is this one is open. `None`: there is no such drive.
+    #[must_use]
+    pub fn tray_open(&self, disk: DiskId) -> Option<bool> {
+        let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
+        self.ide.tray_open(disk).or_else(|| cards.find_map(|card| card.tray_open(disk)))
     }
 
     /// The state of every device now. What is not in it: guest memory and video memory, and frames on their way

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use devmodel::host::DiskId;
-use devmodel::machine::{DiscChange, Machine, TrayLocked};
+use devmodel::machine::{DiscChange, Machine};
 use minios::DomId;
 use minios::front::XenDomain;
 use minios::front::block::Block;
@@ -84,13 +84,13 @@ impl Guest for Served<'_> {
 
     fn eject(&mut self, disc: u32, force: bool) -> Result<(), DiscError> {
         let (_, id) = self.drive(disc)?;
-        self.change(id, DiscChange::Eject { force })
+        self.change(id, &[DiscChange::Open { force }, DiscChange::Lay(None)])
     }
 
     fn insert(&mut self, disc: u32) -> Result<(), DiscError> {
         let (_, id) = self.drive(disc)?;
         let sectors = self.disc(id).ok_or(DiscError::NoDisc)?;
-        self.change(id, DiscChange::Insert(sectors))
+        self.change(id, &[DiscChange::Open { force: true }, DiscChange::Lay(Some(sectors)), DiscChange::Close])
     }
 }
 
@@ -104,8 +104,11 @@ impl Served<'_> {
         self.world.disks.get(id).filter(|disk| disk.session().is_connected()).map(|disk| disk.info().sectors)
     }
 
-    fn change(&mut self, id: DiskId, change: DiscChange) -> Result<(), DiscError> {
-        let result = self.machine.change_disc(id, change).ok_or(DiscError::NoDrive)?;
-        result.map_err(|TrayLocked| DiscError::Locked)
+    /// All of them, or those before the one that the guest does not let happen.
+    fn change(&mut self, id: DiskId, changes: &[DiscChange]) -> Result<(), DiscError> {
+        changes.iter().try_for_each(|change| {
+            let result = self.machine.change_disc(id, *change).ok_or(DiscError::NoDrive)?;
+            result.map_err(|_| DiscError::Locked)
+        })
     }
 }

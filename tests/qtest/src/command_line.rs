@@ -192,7 +192,7 @@ impl Draft {
             }
             "vga" => self.vga = Some(value.to_owned()),
             "drive" => self.drives.drive(value)?,
-            "blockdev" => self.drives.blockdev(value)?,
+            "blockdev" => self.drives.media.blockdev(Options::parse("-blockdev", value, Some("driver")))?,
             "hda" => self.drives.ide(Some(0), value)?,
             "hdb" => self.drives.ide(Some(1), value)?,
             "hdc" => self.drives.ide(Some(2), value)?,
@@ -368,6 +368,7 @@ impl Draft {
         }
         self.plan.firmware = self.plan.firmware.or(self.drives.flash.take());
         self.drives.place(&mut self.plan.drives, &mut self.plan.sata, !self.no_defaults)?;
+        self.plan.media = self.drives.media;
         Ok(self.plan)
     }
 

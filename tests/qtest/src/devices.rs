@@ -30,6 +30,8 @@ pub(crate) enum Device {
 pub(crate) struct Ide {
     /// The option, for messages.
     pub(crate) text: String,
+    /// What a person calls it.
+    pub(crate) id: String,
     /// It is a CD drive.
     pub(crate) cd: bool,
     /// Its medium's id.
@@ -108,7 +110,7 @@ pub(crate) fn usb_device(driver: &str) -> Option<UsbDevice> {
 }
 
 fn ide(text: &str, cd: bool, options: &mut Options) -> Result<Ide> {
-    options.ignore(&["id", "bootindex", "write-cache", "werror", "rerror", "share-rw"]);
+    options.ignore(&["bootindex", "write-cache", "werror", "rerror", "share-rw"]);
     options.ignore(&["physical_block_size", "logical_block_size", "discard_granularity"]);
     let bus = options.take("bus");
     let unit = match options.take_number("unit")? {
@@ -118,7 +120,8 @@ fn ide(text: &str, cd: bool, options: &mut Options) -> Result<Ide> {
         Some(unit) => bail!("\"{text}\": there is no unit {unit}"),
     };
     let [serial, model, firmware] = ["serial", "model", "ver"].map(|key| options.take(key).unwrap_or_default());
-    Ok(Ide { text: text.to_owned(), cd, drive: options.take("drive"), bus, unit, serial, model, firmware })
+    let id = options.take("id").unwrap_or_default();
+    Ok(Ide { text: text.to_owned(), id, cd, drive: options.take("drive"), bus, unit, serial, model, firmware })
 }
 
 /// `SLOT` or `SLOT.FUNCTION`, hexadecimal.

@@ -129,6 +129,13 @@ impl Disks {
         Ok(DiskId(id))
     }
 
+    /// Puts another disk in place of one.
+    pub(crate) fn replace(&mut self, id: DiskId, disk: Disk) {
+        if let Some(place) = self.disks.get_mut(usize::from(id.0)) {
+            *place = disk;
+        }
+    }
+
     /// Bytes in the transfer buffer.
     pub(crate) fn buffer_len(&self, id: DiskId) -> usize {
         self.disk(id).map_or(0, |disk| disk.buffer.len())

@@ -1,45 +1,22 @@
-//! `-drive`, `-blockdev`, `-hda` to `-hdd` and `-cdrom`: media, and the IDE drives that they are in.
+//! `-drive`, `-hda` to `-hdd` and `-cdrom`: the IDE drives, and the media in them.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail, ensure};
 use devmodel::ahci::PORTS;
 
 use crate::devices::Ide;
-use crate::numbers;
+use crate::media::{self, Media, path, zeros};
 use crate::options::Options;
 use crate::plan::{Backing, Drive, FaultPlan, Medium};
-
-/// Bytes of a medium of zeros, if nobody says how many.
-const ZEROS_DEFAULT: u64 = 1 << 30;
-/// What makes no difference here.
-const IGNORED: &[&str] = &[
-    "cache",
-    "cache.direct",
-    "cache.no-flush",
-    "cache.writeback",
-    "aio",
-    "discard",
-    "detect-zeroes",
-    "auto-read-only",
-    "file.locking",
-    "locking",
-    "copy-on-read",
-    "read-zeroes",
-    "file.read-zeroes",
-    "file.driver",
-    "throttling.iops-total",
-    "file.auto-read-only",
-];
 
 /// Everything said of drives.
 #[derive(Debug, Default)]
 pub(crate) struct Drives {
     /// Writes to any of them are kept in memory only.
     pub(crate) snapshot: bool,
-    /// Media that a `-device` can name. `None`: the drive is empty.
-    media: BTreeMap<String, Option<Medium>>,
+    /// Media that a `-device` can name.
+    pub(crate) media: Media,
     /// Drives, and the option each comes from: the place, if there is one of its own.
     drives: Vec<(Option<Place>, String, Drive)>,
     /// The name of the AHCI controller, if there is one.
@@ -66,7 +43,7 @@ impl Drives {
     pub(crate) fn drive(&mut self, value: &str) -> Result<()> {
         let mut options = Options::parse("-drive", value, None);
         let text = options.text().to_owned();
-        options.ignore(IGNORED);
+        options.ignore(media::IGNORED);
         let interface = options.take("if");
         let cd = match options.take("media").as_deref() {
             None | Some("disk") => false,
@@ -115,12 +92,13 @@ impl Drives {
         match interface.as_deref() {
             Some("none") => {
                 let id = id.with_context(|| format!("\"{text}\" needs an id"))?;
-                self.add_medium(&text, id, medium)?;
+                self.media.add(&text, id, medium)?;
             }
             None | Some("ide") => {
                 let place = place.map(|place| place_of(&text, place)).transpose()?;
                 ensure!(cd || medium.is_some(), "\"{text}\": a disk needs a file");
-                let drive = Drive { cd, medium, serial, ..Drive::default() };
+                let name = id.unwrap_or_default();
+                let drive = Drive { name, cd, medium, serial, ..Drive::default() };
                 self.drives.push((place.map(Place::Index), text, drive));
             }
             Some("pflash") => match medium.map(|medium| medium.backing) {
@@ -130,35 +108,6 @@ impl Drives {
             Some(other) => bail!("\"{text}\": if={other} is not supported: only ide, pflash and none are"),
         }
         options.finish()
-    }
-
-    /// `-blockdev`.
-    pub(crate) fn blockdev(&mut self, value: &str) -> Result<()> {
-        let mut options = Options::parse("-blockdev", value, Some("driver"));
-        let text = options.text().to_owned();
-        options.ignore(IGNORED);
-        let name = options.take("node-name").with_context(|| format!("\"{text}\" needs a node-name"))?;
-        let read_only = options.take_bool("read-only")?.unwrap_or(false);
-        let (driver, size) = (options.take("driver"), options.take("size"));
-        let medium = match driver.as_deref() {
-            Some("file" | "host_device") => {
-                let file = options.take("filename").with_context(|| format!("\"{text}\" needs a filename"))?;
-                Medium::new(Backing::File(path(&text, &file)?), read_only)
-            }
-            Some("null-co" | "null-aio") => Medium::new(zeros(&text, size)?, read_only),
-            Some("raw") => match (options.take("file"), options.take("file.filename")) {
-                (Some(node), None) => {
-                    let below = self.media.remove(&node).flatten();
-                    let below = below.with_context(|| format!("\"{text}\": there is no node {node}"))?;
-                    Medium { read_only: read_only || below.read_only, ..below }
-                }
-                (None, Some(file)) => Medium::new(Backing::File(path(&text, &file)?), read_only),
-                _ => bail!("\"{text}\" needs a file"),
-            },
-            other => bail!("\"{text}\": the driver {} is not supported", other.unwrap_or_default()),
-        };
-        options.finish()?;
-        self.add_medium(&text, name, Some(medium))
     }
 
     /// `-hda` to `-hdd`, and an argument that is no option.
@@ -179,14 +128,15 @@ impl Drives {
 
     /// `-device ide-hd` or `ide-cd`.
     pub(crate) fn attach(&mut self, ide: Ide) -> Result<()> {
-        let Ide { text, cd, drive, bus, unit, serial, model, firmware } = ide;
-        let medium = match drive {
-            Some(id) => match self.media.remove(&id) {
+        let Ide { text, id, cd, drive, bus, unit, serial, model, firmware } = ide;
+        let medium = match &drive {
+            Some(name) => match self.media.take(name) {
                 Some(medium) => medium,
-                None => bail!("\"{text}\": there is no free drive with the id {id}"),
+                None => bail!("\"{text}\": there is no free drive with the id {name}"),
             },
             None => None,
         };
+        let name = drive.unwrap_or_default();
         ensure!(cd || medium.is_some(), "\"{text}\": a disk needs a drive with a file");
         let place = match (bus, unit) {
             (None, None) => None,
@@ -196,7 +146,7 @@ impl Drives {
                 Some(place.with_context(|| format!("\"{text}\": there is no bus {bus}"))?)
             }
         };
-        self.drives.push((place, text, Drive { cd, medium, serial, model, firmware }));
+        self.drives.push((place, text, Drive { id, name, cd, medium, serial, model, firmware }));
         Ok(())
     }
 
@@ -231,13 +181,14 @@ impl Drives {
     /// Puts every drive into its place; those that have none of their own take what is left, CD drives from the second
     /// channel on. With `defaults` there is an empty CD drive where QEMU has one, unless there is another.
     pub(crate) fn place(
-        self,
+        &mut self,
         ide: &mut [Option<Drive>; 4],
         sata: &mut [Option<Drive>; PORTS],
         defaults: bool,
     ) -> Result<()> {
         let has_cd = self.drives.iter().any(|(_, _, drive)| drive.cd);
-        let (fixed, free): (Vec<_>, Vec<_>) = self.drives.into_iter().partition(|(place, ..)| place.is_some());
+        let (fixed, free): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.drives).into_iter().partition(|(place, ..)| place.is_some());
         for (place, text, mut drive) in fixed.into_iter().chain(free) {
             let first = if drive.cd { 2 } else { 0 };
             let (places, place) = match place {
@@ -253,26 +204,21 @@ impl Drives {
             let index = place.or_else(next);
             let place = index.and_then(|place| places.get_mut(place)).filter(|place| place.is_none());
             let place = place.with_context(|| format!("\"{text}\": there is no place for it"))?;
-            if let Some(medium) = &mut drive.medium {
-                medium.snapshot |= self.snapshot;
+            if drive.name.is_empty() {
                 // What QEMU calls drives that nobody named.
                 let (index, kind) = (index.unwrap_or(0), if drive.cd { "cd" } else { "hd" });
-                let node = &mut medium.faults.node;
-                if node.is_empty() {
-                    *node = format!("ide{}-{kind}{}", index / 2, index % 2);
-                }
+                drive.name = format!("ide{}-{kind}{}", index / 2, index % 2);
+            }
+            if let Some(medium) = &mut drive.medium {
+                medium.snapshot |= self.snapshot;
+                drive.name.clone_into(&mut medium.faults.node);
             }
             *place = Some(drive);
         }
         let third = if self.prefers_ahci { &mut sata[2] } else { &mut ide[2] };
         if defaults && !has_cd && third.is_none() {
-            *third = Some(Drive { cd: true, ..Drive::default() });
+            *third = Some(Drive { name: "ide1-cd0".to_owned(), cd: true, ..Drive::default() });
         }
-        Ok(())
-    }
-
-    fn add_medium(&mut self, text: &str, id: String, medium: Option<Medium>) -> Result<()> {
-        ensure!(self.media.insert(id, medium).is_none(), "\"{text}\": there is another with this name");
         Ok(())
     }
 }
@@ -280,21 +226,4 @@ impl Drives {
 fn place_of(text: &str, place: u64) -> Result<usize> {
     let place = usize::try_from(place).ok().filter(|place| *place < 4);
     place.with_context(|| format!("\"{text}\": IDE has four places"))
-}
-
-fn zeros(text: &str, size: Option<String>) -> Result<Backing> {
-    let size = size.map(|size| numbers::parse_size(&size, 1).with_context(|| format!("\"{text}\": no such size")));
-    Ok(Backing::Zeros(size.transpose()?.unwrap_or(ZEROS_DEFAULT)))
-}
-
-/// A file's path; other protocols are refused.
-fn path(text: &str, file: &str) -> Result<PathBuf> {
-    let plain = file.strip_prefix("file:").unwrap_or(file);
-    match plain.split_once(':') {
-        // A colon behind a slash is part of a name.
-        Some((protocol, _)) if !protocol.contains('/') => {
-            bail!("\"{text}\": {protocol}: is not supported: only files are")
-        }
-        _ => Ok(PathBuf::from(plain)),
-    }
 }

@@ -50,6 +50,7 @@ mod drives;
 mod faults;
 pub mod fuzz;
 mod irqs;
+mod media;
 mod monitor;
 mod nics;
 mod numbers;
@@ -60,6 +61,7 @@ mod protocol;
 mod ram;
 mod rtc;
 mod serve;
+mod trays;
 mod video;
 mod world;
 

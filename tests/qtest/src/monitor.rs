@@ -10,8 +10,10 @@
 use serde_json::{Value, json};
 
 use crate::devices;
+use crate::options::Options;
 use crate::pc::Pc;
 use crate::plan::VERSION;
+use crate::trays::Wish;
 
 /// Bytes of one command.
 const COMMAND_MAX: usize = 1 << 20;
@@ -80,6 +82,14 @@ const COMMANDS: &[&str] = &[
     "device_add",
     "device_del",
     "query-target",
+    "eject",
+    "blockdev-open-tray",
+    "blockdev-close-tray",
+    "blockdev-remove-medium",
+    "blockdev-insert-medium",
+    "blockdev-change-medium",
+    "blockdev-add",
+    "blockdev-del",
     "human-monitor-command",
 ];
 
@@ -163,10 +173,19 @@ impl Monitor {
             "query-target" => json!({"arch": "x86_64"}),
             "query-machines" => json!([machine("pc", true), machine("q35", false), machine("none", false)]),
             "query-commands" => COMMANDS.iter().map(|name| json!({ "name": name })).collect(),
-            "query-events" => ["RESET", "SHUTDOWN", "STOP", "RESUME", "POWERDOWN", "DEVICE_DELETED", "BLOCK_IO_ERROR"]
-                .iter()
-                .map(|name| json!({ "name": name }))
-                .collect(),
+            "query-events" => [
+                "RESET",
+                "SHUTDOWN",
+                "STOP",
+                "RESUME",
+                "POWERDOWN",
+                "DEVICE_DELETED",
+                "BLOCK_IO_ERROR",
+                "DEVICE_TRAY_MOVED",
+            ]
+            .iter()
+            .map(|name| json!({ "name": name }))
+            .collect(),
             "query-cpus-fast" => {
                 (0..state.cpus).map(|cpu| json!({"cpu-index": cpu, "thread-id": 0, "target": "x86_64"})).collect()
             }
@@ -197,6 +216,41 @@ impl Monitor {
                     return Err(("GenericError", why));
                 }
                 json!("")
+            }
+            "eject"
+            | "blockdev-open-tray"
+            | "blockdev-close-tray"
+            | "blockdev-remove-medium"
+            | "blockdev-insert-medium"
+            | "blockdev-change-medium" => {
+                let drive = argument("id").or_else(|| argument("device")).unwrap_or_default();
+                let force = command.pointer("/arguments/force").and_then(Value::as_bool).unwrap_or(false);
+                let wish = match name {
+                    "eject" => Wish::Eject(force),
+                    "blockdev-open-tray" => Wish::Open(force),
+                    "blockdev-close-tray" => Wish::Close,
+                    "blockdev-remove-medium" => Wish::Remove,
+                    "blockdev-insert-medium" => Wish::Insert(argument("node-name").unwrap_or_default()),
+                    _ => Wish::Change(argument("filename").unwrap_or_default(), force),
+                };
+                match pc.and_then(|pc| pc.change_disc(drive, wish)) {
+                    Some(result) => result.map_err(|error| ("GenericError", format!("{error:#}")))?,
+                    None => return Err(("DeviceNotFound", format!("there is no CD drive '{drive}'"))),
+                }
+                json!({})
+            }
+            "blockdev-add" => {
+                let options = Options::from_json("blockdev-add", command.get("arguments").unwrap_or(&Value::Null));
+                let pc = pc.ok_or(("GenericError", "there is no machine".to_owned()))?;
+                pc.media().blockdev(options).map_err(|error| ("GenericError", format!("{error:#}")))?;
+                json!({})
+            }
+            "blockdev-del" => {
+                let node = argument("node-name").unwrap_or_default();
+                if !pc.is_some_and(|pc| pc.media().forget(node)) {
+                    return Err(("GenericError", format!("Failed to find a free node with node-name='{node}'")));
+                }
+                json!({})
             }
             "device_add" => {
                 let driver = argument("driver").unwrap_or_default();

@@ -3,6 +3,7 @@
 //! Source: QEMU `util/qemu-option.c`.
 
 use anyhow::{Result, bail};
+use serde_json::Value;
 
 /// An option's value, taken apart. Whoever reads it takes out what it knows; [`Options::finish`] refuses the rest.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +27,13 @@ impl Options {
             };
             pairs.push(pair);
         }
+        Self { text: format!("{option} {value}"), pairs }
+    }
+
+    /// The members of a JSON object, those of objects in it by `outer.inner`.
+    pub(crate) fn from_json(option: &str, value: &Value) -> Self {
+        let mut pairs = Vec::new();
+        flatten(String::new(), value, &mut pairs);
         Self { text: format!("{option} {value}"), pairs }
     }
 
@@ -85,6 +93,22 @@ fn flag(part: &str) -> (String, String) {
         Some(key) if !key.is_empty() && part != "node-name" => (key.to_owned(), "off".to_owned()),
         _ => (part.to_owned(), "on".to_owned()),
     }
+}
+
+fn flatten(key: String, value: &Value, pairs: &mut Vec<(String, String)>) {
+    let value = match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                let key = if key.is_empty() { name.clone() } else { format!("{key}.{name}") };
+                flatten(key, member, pairs);
+            }
+            return;
+        }
+        Value::String(text) => text.clone(),
+        Value::Bool(is_on) => if *is_on { "on" } else { "off" }.to_owned(),
+        other => other.to_string(),
+    };
+    pairs.push((key, value));
 }
 
 fn split(value: &str) -> Vec<String> {

@@ -19,10 +19,12 @@ use crate::cards;
 use crate::character::Peer;
 use crate::disks::{Disk, Disks};
 use crate::irqs::Irqs;
+use crate::media::Media;
 use crate::nics::{self, Nic};
 use crate::plan::{Backing, Drive, Medium, Plan};
 use crate::ram::{Piece, Ram};
 use crate::rtc::Rtc;
+use crate::trays::{Moved, Trays, Wish};
 use crate::video::Video;
 use crate::world::World;
 
@@ -33,9 +35,9 @@ const STD_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
 const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
 /// The byte of CMOS whose bit 0 says that floppy disks are booted without a look at their signature.
 const BOOT_FLAGS: u32 = 0x38;
-/// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
 /// What an empty drive has in it.
-const NOTHING: Medium = Medium::new(Backing::Zeros(0), true);
+pub(crate) const NOTHING: Medium = Medium::new(Backing::Zeros(0), true);
+/// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
 const POLLS_MAX: u32 = 10_000;
 
 /// The machine and its world.
@@ -48,6 +50,10 @@ pub(crate) struct Pc {
     rtc: Rtc,
     /// What was written to port 0xcf8.
     config_address: u32,
+    /// The media that are in no drive.
+    media: Media,
+    /// The CD drives.
+    trays: Trays,
     /// What is in the USB ports: the name that an operator gave it.
     usb: [Option<String>; USB_PORTS],
     /// The boot order from the next reset on, where it is another.
@@ -59,15 +65,15 @@ pub(crate) struct Pc {
 impl Pc {
     /// Builds what is planned, and switches it on.
     pub(crate) fn new(plan: &Plan) -> Result<Self> {
-        let mut disks = Disks::default();
+        let (mut disks, mut trays) = (Disks::default(), Trays::default());
         let mut drives = [const { None }; 4];
         for (number, (config, drive)) in drives.iter_mut().zip(&plan.drives).enumerate() {
-            *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
+            *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks, &mut trays)).transpose()?;
         }
         let mut parts =
             cards::Parts { usb: plan.usb.iter().map(|(_, device)| *device).collect(), ..Default::default() };
         for (number, (config, drive)) in parts.sata.iter_mut().zip(&plan.sata).enumerate() {
-            *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks)).transpose()?;
+            *config = drive.as_ref().map(|drive| drive_config(drive, number, &mut disks, &mut trays)).transpose()?;
         }
         let serial_ports = u8::try_from(plan.serial.len()).context("there are too many serial ports")?;
         let video_bytes = plan.video_bytes.unwrap_or(0);
@@ -121,7 +127,17 @@ impl Pc {
         for (port, (name, _)) in usb.iter_mut().zip(&plan.usb) {
             *port = Some(name.clone());
         }
-        let mut pc = Self { machine, world, rtc: Rtc::new(), config_address: 0, usb, serial_input, then_boot: None };
+        let mut pc = Self {
+            machine,
+            world,
+            rtc: Rtc::new(),
+            config_address: 0,
+            media: plan.media.clone(),
+            trays,
+            usb,
+            serial_input,
+            then_boot: None,
+        };
         pc.reset();
         if let Some(order) = &plan.boot_once {
             pc.machine.set_boot_order(order);
@@ -275,6 +291,24 @@ impl Pc {
         true
     }
 
+    /// Does what an operator wants of a CD drive. `None`: there is none of this name.
+    pub(crate) fn change_disc(&mut self, name: &str, wish: Wish<'_>) -> Option<Result<()>> {
+        let Self { machine, world, media, trays, .. } = self;
+        let result = trays.has(name).then(|| trays.perform(machine, world, media, name, wish));
+        self.settle();
+        result
+    }
+
+    /// The trays that have moved since somebody asked.
+    pub(crate) fn take_tray_moves(&mut self) -> Vec<Moved> {
+        self.trays.take_moves(&self.machine)
+    }
+
+    /// The media that are in no drive.
+    pub(crate) fn media(&mut self) -> &mut Media {
+        &mut self.media
+    }
+
     /// Lets time pass, never backwards. Whatever is due happens in its time.
     pub(crate) fn advance_to(&mut self, target: Instant) {
         while let Some(deadline) = self.deadline().filter(|at| *at <= target) {
@@ -395,7 +429,7 @@ fn installed(path: &str) -> Vec<u8> {
     fs::read(Path::new(path)).unwrap_or_default()
 }
 
-fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<DriveConfig> {
+fn drive_config(drive: &Drive, number: usize, disks: &mut Disks, trays: &mut Trays) -> Result<DriveConfig> {
     let disk = Disk::open(drive.medium.as_ref().unwrap_or(&NOTHING))?;
     let (sectors, read_only) = (disk.sectors, disk.read_only);
     let id = disks.add(disk)?;
@@ -411,7 +445,10 @@ fn drive_config(drive: &Drive, number: usize, disks: &mut Disks) -> Result<Drive
         Some(_) if !drive.cd => {
             DriveConfig::Disk(DiskConfig { id, sectors, read_only, discard: true, serial, model, firmware })
         }
-        medium => DriveConfig::Cd(CdConfig { id, disc: medium.as_ref().map(|_| sectors), serial, model }),
+        medium => {
+            trays.add(drive, id);
+            DriveConfig::Cd(CdConfig { id, disc: medium.as_ref().map(|_| sectors), serial, model })
+        }
     })
 }
 

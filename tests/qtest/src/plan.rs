@@ -7,6 +7,7 @@ use devmodel::machine::{BootOrder, VgaModel};
 use devmodel::pci::Location;
 use devmodel::usb::UsbDevice;
 
+use crate::media::Media;
 use crate::options::Options;
 
 /// The version of QEMU whose machine is modelled.
@@ -92,6 +93,10 @@ pub(crate) struct FaultPlan {
 /// An IDE drive.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drive {
+    /// The device, as a person calls it; empty if nobody does.
+    pub(crate) id: String,
+    /// What is behind it, as a person or QEMU calls it.
+    pub(crate) name: String,
     /// It is a CD drive.
     pub(crate) cd: bool,
     /// What is in it; a disk always has one.
@@ -163,6 +168,8 @@ pub(crate) struct Plan {
     pub(crate) sata: [Option<Drive>; SATA_PORTS],
     /// The IDE drives: index is channel × 2 + unit.
     pub(crate) drives: [Option<Drive>; 4],
+    /// The media that are in no drive.
+    pub(crate) media: Media,
     /// The serial ports.
     pub(crate) serial: Vec<Endpoint>,
     /// The firmware's debug port, if there is one.

@@ -16,6 +16,7 @@ use crate::monitor::{self, Effect, Monitor, State, path};
 use crate::pc::Pc;
 use crate::plan::{Endpoint, Log, Network, Plan};
 use crate::protocol::{ENDIANNESS, Session};
+use crate::trays::Moved;
 
 /// The program is in its loop, and hears of signals there.
 static IN_LOOP: AtomicBool = AtomicBool::new(false);
@@ -205,14 +206,17 @@ impl Server {
         let Some((_, monitor)) = self.monitors.get_mut(number) else { return };
         for command in monitor.receive(bytes) {
             let state = State { status: self.status, cpus: self.plan.cpus };
-            let Some((peer, monitor)) = self.monitors.get_mut(number) else { return };
+            let Some((_, monitor)) = self.monitors.get_mut(number) else { return };
             let (answer, effect) = monitor.perform(&command, state, self.pc.as_mut());
             // What happens because of it is told before the answer, except for an end.
+            self.report_trays();
             match effect {
                 Effect::Nothing => {}
                 Effect::Unplugged(id) => self.tell("DEVICE_DELETED", Some(json!({"device": id, "path": path(&id)}))),
                 Effect::Quit => {
-                    peer.write(answer.as_bytes());
+                    if let Some((peer, _)) = self.monitors.get_mut(number) {
+                        peer.write(answer.as_bytes());
+                    }
                     self.tell("SHUTDOWN", Some(json!({"guest": false, "reason": "host-qmp-quit"})));
                     self.ended = true;
                     return;
@@ -251,9 +255,18 @@ impl Server {
         }
     }
 
+    /// Tells of the trays that have moved.
+    fn report_trays(&mut self) {
+        for Moved { id, name, is_open } in self.pc.as_mut().map(Pc::take_tray_moves).unwrap_or_default() {
+            let path = path(if id.is_empty() { &name } else { &id });
+            self.tell("DEVICE_TRAY_MOVED", Some(json!({"device": name, "id": path, "tray-open": is_open})));
+        }
+    }
+
     /// Resets or ends the machine, if the guest wants that.
     fn obey_guest(&mut self) {
         self.obey_disks();
+        self.report_trays();
         match self.pc.as_mut().and_then(Pc::take_shutdown) {
             None => {}
             Some(ShutdownReason::Reboot) if !self.plan.no_reboot => self.reset(true),

@@ -21,7 +21,7 @@ use crate::ata::identify::{self, TransferMode};
 use crate::ata::operation::Operation;
 use crate::ata::packet::{BLOCK, PACKET_LEN, Reply, Sense, State, Step, UNRECOVERED_READ};
 use crate::host::{DiskError, DiskHost, DiskId, DiskOp, GuestAddr, GuestMemory, Unmapped};
-use crate::machine::{CdConfig, DiscChange, TrayLocked};
+use crate::machine::{CdConfig, DiscChange, TrayError};
 use crate::state::{Adopt, StateError};
 use serde::{Deserialize, Serialize};
 
@@ -144,16 +144,22 @@ impl CdDrive {
         self.config.id
     }
 
-    /// An operator changes the disc. A read that is under way ends as the host ends it.
-    pub(super) fn change_disc(&mut self, change: DiscChange) -> Result<(), TrayLocked> {
+    /// Whether the tray is open.
+    pub(super) const fn tray_open(&self) -> bool {
+        self.state.tray_open()
+    }
+
+    /// An operator does something to it. A read that is under way ends as the host ends it.
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Result<(), TrayError> {
         self.state.change_disc(change)
     }
 
-    /// Puts everything to its state at power on, but an operation of the host goes on.
+    /// Puts everything to its state at power on, but an operation of the host goes on, and the disc stays.
     pub(super) fn reset(&mut self) {
         self.abandon();
+        self.state.power_on();
         let fresh = Self::new(self.config.clone(), self.unit, self.alone);
-        *self = Self { operation: self.operation, ..fresh };
+        *self = Self { operation: self.operation, state: self.state.clone(), ..fresh };
     }
 
     /// A software reset, or DEVICE RESET: commands are cut off, settings stay.

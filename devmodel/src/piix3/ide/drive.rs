@@ -5,7 +5,7 @@ use super::disk::{AtaDisk, Wiring};
 use super::registers::Registers;
 use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Unmapped};
-use crate::machine::{DiscChange, DriveConfig, TrayLocked};
+use crate::machine::{DiscChange, DriveConfig, TrayError};
 use crate::state::{Adopt, StateError};
 use alloc::boxed::Box;
 use alloc::vec;
@@ -53,8 +53,16 @@ impl Drive {
         either!(self, drive => drive.id())
     }
 
+    /// See [`SavedCard::tray_open`](crate::card::SavedCard::tray_open).
+    pub(super) fn tray_open(&self) -> Option<bool> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Cd(cd) => Some(cd.tray_open()),
+        }
+    }
+
     /// See [`Card::change_disc`](crate::card::Card::change_disc).
-    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    pub(super) fn change_disc(&mut self, change: DiscChange) -> Option<Result<(), TrayError>> {
         match self {
             Self::Disk(_) => None,
             Self::Cd(cd) => Some(cd.change_disc(change)),

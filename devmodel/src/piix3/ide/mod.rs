@@ -30,7 +30,7 @@ mod tests;
 use crate::access::Width;
 use crate::ata::command::Command;
 use crate::host::{DiskError, DiskHost, DiskId, GuestAddr, GuestMemory, Level, Unmapped, Unplug};
-use crate::machine::{DiscChange, DriveConfig, TrayLocked};
+use crate::machine::{DiscChange, DriveConfig, TrayError};
 use crate::pci::config::{ConfigSpace, Identity, Region};
 use bus_master::{BusMaster, Effect};
 use disk::Wiring;
@@ -105,8 +105,15 @@ impl Piix3Ide {
         ide
     }
 
+    /// See [`SavedCard::tray_open`](crate::card::SavedCard::tray_open).
+    #[must_use]
+    pub fn tray_open(&self, disk: DiskId) -> Option<bool> {
+        let mut drives = self.channels.iter().flat_map(|channel| &channel.units).filter_map(|unit| unit.drive.as_ref());
+        drives.find(|drive| drive.id() == disk)?.tray_open()
+    }
+
     /// See [`Card::change_disc`](crate::card::Card::change_disc).
-    pub fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayLocked>> {
+    pub fn change_disc(&mut self, disk: DiskId, change: DiscChange) -> Option<Result<(), TrayError>> {
         let units = self.channels.iter_mut().flat_map(|channel| &mut channel.units);
         units.filter_map(|unit| unit.drive.as_mut()).find(|drive| drive.id() == disk)?.change_disc(change)
     }

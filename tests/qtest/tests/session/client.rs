@@ -159,13 +159,18 @@ impl Client {
 
     /// A command of QMP and its answer; events are passed over.
     pub(crate) fn qmp(&mut self, command: &str) -> Value {
-        self.qmp.write(command);
+        self.qmp_send(command);
         loop {
             let message = self.qmp_read();
             if message.get("event").is_none() {
                 return message;
             }
         }
+    }
+
+    /// Sends a command of QMP.
+    pub(crate) fn qmp_send(&mut self, command: &str) {
+        self.qmp.write(command);
     }
 
     /// Waits for this event.

@@ -1,6 +1,7 @@
 //! The program as a client of the qtest protocol sees it: started, spoken to over sockets, ended.
 
 mod client;
+mod discs;
 
 use std::fs;
 use std::io::Write;
