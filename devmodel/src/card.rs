@@ -5,7 +5,7 @@
 
 use crate::access::Width;
 use crate::host::{DiskError, DiskId, Host, InputEvent, NicId, Unplug};
-use crate::machine::{DiscChange, TrayError};
+use crate::machine::{DiscChange, DiskConfig, TrayError};
 use crate::pci::ConfigSpace;
 use crate::state::StateError;
 use crate::time::Instant;
@@ -110,6 +110,11 @@ pub trait SavedCard: Card {
     /// Whether the tray of the CD drive with this disc is open. `None`: this card has no such drive.
     fn tray_open(&self, _disk: DiskId) -> Option<bool> {
         None
+    }
+
+    /// Somebody plugs a disk into a free port of this USB controller. Says whether that went.
+    fn usb_plug_disk(&mut self, _now: Instant, _port: usize, _disk: DiskConfig) -> bool {
+        false
     }
 
     /// Its state, for [`Self::restore`].

@@ -15,7 +15,7 @@
 //! | [`pci`], [`piix3`], [`piix4_pm`] | configuration space, host bridge, south bridge, power management |
 //! | [`ahci`] | the AHCI controller and its drives |
 //! | [`net`], [`e1000`], [`rtl8139`] | what network cards have in common, and those there are |
-//! | [`usb`] | the USB controller, tablet, mouse and keyboard |
+//! | [`usb`] | the USB controller, tablet, mouse, keyboard, and disks |
 //! | [`vga`], [`ps2`], [`uart`], [`cmos`], [`fw_cfg`], [`xen_platform`], [`reset`] | the devices |
 //!
 //! Public advisories about other device models, and what answers them here: the table in `advisories.rs`.

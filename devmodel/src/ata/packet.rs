@@ -1,6 +1,7 @@
 //! The packet commands of a CD drive: from twelve bytes to what the drive does or says.
 //!
 //! Pure: a disc and the drive's state in, a [`Step`] out. How packets and data travel is in the drive of each controller.
+//! What it says when a command fails, disks that understand SCSI commands say as well.
 //!
 //! Source: MMC-3 (T10/1363-D) for the commands, SPC-2 for sense data, SFF-8020i for what old drivers still use.
 //! Quirk: as with QEMU's drives, a reset is not reported as unit attention; a new disc is. When an operator has put it in,
@@ -36,20 +37,20 @@ pub(crate) struct Sense {
 }
 
 impl Sense {
-    const fn new(key: u8, code: u8, qualifier: u8) -> Self {
+    pub(crate) const fn new(key: u8, code: u8, qualifier: u8) -> Self {
         Self { key, code, qualifier }
     }
 }
 
 /// No error.
-const GOOD: Sense = Sense::new(0, 0, 0);
+pub(crate) const GOOD: Sense = Sense::new(0, 0, 0);
 const NO_MEDIUM_TRAY_CLOSED: Sense = Sense::new(2, 0x3a, 1);
 const NO_MEDIUM_TRAY_OPEN: Sense = Sense::new(2, 0x3a, 2);
 /// The disc cannot be read.
 pub(crate) const UNRECOVERED_READ: Sense = Sense::new(3, 0x11, 0);
-const INVALID_COMMAND: Sense = Sense::new(5, 0x20, 0);
-const OUT_OF_RANGE: Sense = Sense::new(5, 0x21, 0);
-const INVALID_FIELD: Sense = Sense::new(5, 0x24, 0);
+pub(crate) const INVALID_COMMAND: Sense = Sense::new(5, 0x20, 0);
+pub(crate) const OUT_OF_RANGE: Sense = Sense::new(5, 0x21, 0);
+pub(crate) const INVALID_FIELD: Sense = Sense::new(5, 0x24, 0);
 const REMOVAL_PREVENTED: Sense = Sense::new(5, 0x53, 2);
 const MEDIUM_CHANGED: Sense = Sense::new(6, 0x28, 0);
 
@@ -384,7 +385,8 @@ fn blocks(sectors: u64) -> u32 {
 /// Peripheral device type 5, removable, ATAPI response.
 const INQUIRY: [u8; 36] = *b"\x05\x80\x00\x21\x1f\x00\x00\x00QEMU    QEMU DVD-ROM    2.5+";
 
-fn request_sense(sense: Sense) -> [u8; 18] {
+/// The answer to REQUEST SENSE, in the fixed format.
+pub(crate) fn request_sense(sense: Sense) -> [u8; 18] {
     let mut data = [0; 18];
     (data[0], data[2], data[7], data[12], data[13]) = (0x70, sense.key, 10, sense.code, sense.qualifier);
     data

@@ -1,6 +1,6 @@
 //! Saving a machine, and going on with it in another one.
 
-use super::Machine;
+use super::{DiskConfig, Machine};
 use crate::card::SavedCard;
 use crate::cmos::Cmos;
 use crate::debug_port::DebugPort;
@@ -47,6 +47,13 @@ impl<C: SavedCard + ?Sized> Machine<C> {
     pub fn tray_open(&self, disk: DiskId) -> Option<bool> {
         let mut cards = self.cards.iter().filter_map(|slot| slot.card.as_ref());
         self.ide.tray_open(disk).or_else(|| cards.find_map(|card| card.tray_open(disk)))
+    }
+
+    /// Plugs a disk into a free port of a USB controller that takes disks. Says whether that went.
+    pub fn usb_plug_disk<H: Host>(&mut self, host: &mut H, port: usize, disk: &DiskConfig) -> bool {
+        let now = host.now();
+        let mut cards = self.cards.iter_mut().filter_map(|slot| slot.card.as_mut());
+        cards.any(|card| card.usb_plug_disk(now, port, disk.clone()))
     }
 
     /// The state of every device now. What is not in it: guest memory and video memory, and frames on their way

@@ -4,18 +4,24 @@
 
 use super::hid::Hid;
 use super::hub::Hub;
-use crate::host::InputEvent;
+use crate::host::{DiskError, DiskId, Host, InputEvent};
+use crate::machine::DiskConfig;
+use crate::state::StateError;
 use alloc::boxed::Box;
+use core::fmt::Debug;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// Bytes of a packet of the control endpoint.
-pub(super) const CONTROL_PACKET: usize = 8;
+const CONTROL_PACKET: usize = 8;
+/// Bytes of the longest packet of full speed, apart from isochronous ones.
+pub(super) const PACKET_MAX: usize = 64;
 /// Longest answer of the control endpoint.
 const ANSWER_MAX: usize = 128;
 
 /// What a host does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub enum Token<'a> {
     /// Eight bytes begin a control transfer.
     Setup([u8; 8]),
     /// Bytes for the device.
@@ -24,11 +30,14 @@ pub(super) enum Token<'a> {
     In,
 }
 
+/// Bytes of a device.
+pub(super) type Packet = heapless::Vec<u8, PACKET_MAX>;
+
 /// What comes of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub enum Answer {
     /// Done; the bytes of an [`Token::In`].
-    Ack(heapless::Vec<u8, CONTROL_PACKET>),
+    Ack(Packet),
     /// Not now.
     Nak,
     /// Not at all.
@@ -37,7 +46,7 @@ pub(super) enum Answer {
 
 /// The eight bytes of a setup packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Request {
+pub struct Request {
     /// Direction, type and recipient.
     pub(super) kind: u8,
     pub(super) code: u8,
@@ -76,18 +85,101 @@ enum Stage {
     Stalled,
 }
 
+/// What a controller can have on its ports besides hubs and what people hold in their hands. Its code is only where a
+/// controller names it.
+pub trait Attachment: Clone + Debug + Serialize + DeserializeOwned {
+    /// A disk, if this is one.
+    fn of_disk(config: DiskConfig) -> Option<Self>;
+
+    /// The port was reset, or a configuration was set.
+    fn reset(&mut self);
+
+    /// A descriptor, by its type and index.
+    fn descriptor(&self, kind: u8, index: u8) -> Reply;
+
+    /// A request of its class.
+    fn class_request(&mut self, request: Request) -> Reply;
+
+    /// A driver halts an endpoint or lets it go on. Says whether there is such an endpoint.
+    fn set_halt(&mut self, endpoint: u8, halted: bool) -> bool;
+
+    /// Whether an endpoint stalls.
+    fn is_halted(&self, endpoint: u8) -> bool;
+
+    /// A transaction of an endpoint other than 0.
+    fn transact(&mut self, host: &mut dyn Host, endpoint: u8, token: Token<'_>) -> Answer;
+
+    /// An operation of a disk has ended, of this device's or another's.
+    fn disk_complete(&mut self, host: &mut dyn Host, disk: DiskId, result: Result<(), DiskError>);
+
+    /// Whether an operation of its disk is under way.
+    fn awaits_disk(&self) -> bool;
+
+    /// Becomes what was saved, and keeps what is configured.
+    fn adopt(&mut self, saved: Self) -> Result<(), StateError>;
+}
+
+/// No such device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Nothing {}
+
+impl Attachment for Nothing {
+    fn of_disk(_config: DiskConfig) -> Option<Self> {
+        None
+    }
+
+    fn reset(&mut self) {
+        match *self {}
+    }
+
+    fn descriptor(&self, _kind: u8, _index: u8) -> Reply {
+        match *self {}
+    }
+
+    fn class_request(&mut self, _request: Request) -> Reply {
+        match *self {}
+    }
+
+    fn set_halt(&mut self, _endpoint: u8, _halted: bool) -> bool {
+        match *self {}
+    }
+
+    fn is_halted(&self, _endpoint: u8) -> bool {
+        match *self {}
+    }
+
+    fn transact(&mut self, _host: &mut dyn Host, _endpoint: u8, _token: Token<'_>) -> Answer {
+        match *self {}
+    }
+
+    fn disk_complete(&mut self, _host: &mut dyn Host, _disk: DiskId, _result: Result<(), DiskError>) {
+        match *self {}
+    }
+
+    fn awaits_disk(&self) -> bool {
+        match *self {}
+    }
+
+    fn adopt(&mut self, _saved: Self) -> Result<(), StateError> {
+        match *self {}
+    }
+}
+
 /// What a device is for.
 #[expect(clippy::large_enum_variant, reason = "all devices but a hub are the large variant")]
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum Function {
+#[serde(bound = "X: Attachment")]
+enum Function<X> {
     Person(Hid),
-    Hub(Box<Hub>),
+    Hub(Box<Hub<X>>),
+    Other(X),
 }
 
 /// A device on a port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Device {
-    function: Function,
+#[serde(bound = "X: Attachment")]
+pub(super) struct Device<X> {
+    function: Function<X>,
     address: u8,
     configuration: u8,
     stage: Stage,
@@ -95,18 +187,39 @@ pub(super) struct Device {
     is_halted: bool,
 }
 
-impl Device {
+impl<X: Attachment> Device<X> {
     /// What people hold in their hands.
     pub(super) fn of_person(hid: Hid) -> Self {
         Self::new(Function::Person(hid))
     }
 
     /// What has more devices behind it.
-    pub(super) fn hub(hub: Hub) -> Self {
+    pub(super) fn hub(hub: Hub<X>) -> Self {
         Self::new(Function::Hub(Box::new(hub)))
     }
 
-    fn new(function: Function) -> Self {
+    /// What is neither.
+    pub(super) fn other(other: X) -> Self {
+        Self::new(Function::Other(other))
+    }
+
+    /// What is neither, if this is.
+    pub(super) fn as_other(&self) -> Option<&X> {
+        match &self.function {
+            Function::Other(other) => Some(other),
+            Function::Person(_) | Function::Hub(_) => None,
+        }
+    }
+
+    /// The same, to be changed.
+    pub(super) fn as_other_mut(&mut self) -> Option<&mut X> {
+        match &mut self.function {
+            Function::Other(other) => Some(other),
+            Function::Person(_) | Function::Hub(_) => None,
+        }
+    }
+
+    fn new(function: Function<X>) -> Self {
         Self { function, address: 0, configuration: 0, stage: Stage::Idle, is_halted: false }
     }
 
@@ -120,6 +233,7 @@ impl Device {
         match &mut self.function {
             Function::Person(hid) => hid.reset(),
             Function::Hub(hub) => hub.reset(),
+            Function::Other(other) => other.reset(),
         }
     }
 
@@ -140,6 +254,7 @@ impl Device {
             && match &self.function {
                 Function::Person(hid) => hid.has_report(),
                 Function::Hub(hub) => hub.has_news(),
+                Function::Other(_) => false,
             }
     }
 
@@ -149,6 +264,7 @@ impl Device {
             && match &mut self.function {
                 Function::Person(hid) => hid.input(event),
                 Function::Hub(hub) => hub.input(event),
+                Function::Other(_) => false,
             }
     }
 
@@ -156,7 +272,7 @@ impl Device {
     pub(super) fn keyboard_leds(&self) -> Option<u8> {
         match &self.function {
             Function::Person(hid) if self.configuration != 0 => hid.keyboard_leds(),
-            Function::Person(_) => None,
+            Function::Person(_) | Function::Other(_) => None,
             Function::Hub(hub) => hub.keyboard_leds(),
         }
     }
@@ -166,6 +282,7 @@ impl Device {
         match &self.function {
             Function::Person(hid) => hid.has_unread_keys(),
             Function::Hub(hub) => hub.has_unread_keys(),
+            Function::Other(_) => false,
         }
     }
 
@@ -175,22 +292,24 @@ impl Device {
             && match &self.function {
                 Function::Person(hid) => hid.takes_positions(),
                 Function::Hub(hub) => hub.takes_positions(),
+                Function::Other(_) => false,
             }
     }
 
     /// Performs a transaction of endpoint `endpoint`. At most `room` bytes can be given back.
-    pub(super) fn transact(&mut self, endpoint: u8, token: Token<'_>, room: usize) -> Answer {
-        match (endpoint, token) {
-            (0, _) => self.control(token, room),
-            (1, Token::In) if self.configuration != 0 && !self.is_halted => {
-                let report = match &mut self.function {
-                    Function::Person(hid) => hid.take_report(),
-                    Function::Hub(hub) => hub.take_report(),
-                };
-                report.map_or(Answer::Nak, Answer::Ack)
-            }
-            _ => Answer::Stall,
+    pub(super) fn transact(&mut self, host: &mut dyn Host, endpoint: u8, token: Token<'_>, room: usize) -> Answer {
+        if endpoint == 0 {
+            return self.control(token, room);
         }
+        let report = match (&mut self.function, endpoint, token) {
+            _ if self.configuration == 0 => return Answer::Stall,
+            (Function::Other(other), ..) => return other.transact(host, endpoint, token),
+            _ if self.is_halted => return Answer::Stall,
+            (Function::Person(hid), 1, Token::In) => hid.take_report(),
+            (Function::Hub(hub), 1, Token::In) => hub.take_report(),
+            _ => return Answer::Stall,
+        };
+        report.map_or(Answer::Nak, Answer::Ack)
     }
 
     fn control(&mut self, token: Token<'_>, room: usize) -> Answer {
@@ -262,13 +381,21 @@ impl Device {
         let consent = || Some(heapless::Vec::new());
         let bytes = |bytes: &[u8]| heapless::Vec::from_slice(bytes).ok();
         match (request.kind, request.code) {
-            // GET_STATUS: a hub has power of its own, no remote wake-up; of an interface; of an endpoint.
-            (0x80, 0) => bytes(&[u8::from(matches!(self.function, Function::Hub(_))), 0]),
+            // GET_STATUS: all but what people hold has power of its own, no remote wake-up; of an interface; of an endpoint.
+            (0x80, 0) => bytes(&[u8::from(!matches!(self.function, Function::Person(_))), 0]),
             (0x81, 0) => bytes(&[0, 0]),
+            (0x82, 0) if let Some(other) = self.as_other() => {
+                let [endpoint, _] = request.index.to_le_bytes();
+                bytes(&[u8::from(other.is_halted(endpoint)), 0])
+            }
             (0x82, 0) => bytes(&[u8::from(self.is_halted && request.index & 0x0f == 1), 0]),
             // CLEAR_FEATURE, SET_FEATURE: remote wake-up is taken, and nobody is woken.
             (0x00, 1 | 3) if request.value == 1 => consent(),
             (0x02, 1 | 3) if request.value == 0 => {
+                let [endpoint, _] = request.index.to_le_bytes();
+                if let Some(other) = self.as_other_mut() {
+                    return other.set_halt(endpoint, request.code == 3).then(heapless::Vec::new);
+                }
                 if request.index & 0x0f == 1 {
                     self.is_halted = request.code == 3;
                 }
@@ -279,7 +406,8 @@ impl Device {
                 let [index, kind] = request.value.to_le_bytes();
                 match &self.function {
                     Function::Person(hid) => hid.descriptor(kind, index),
-                    Function::Hub(_) => Hub::descriptor(kind, index),
+                    Function::Hub(_) => Hub::<X>::descriptor(kind, index),
+                    Function::Other(other) => other.descriptor(kind, index),
                 }
             }
             // GET_CONFIGURATION, SET_CONFIGURATION.
@@ -296,6 +424,7 @@ impl Device {
             _ => match &mut self.function {
                 Function::Person(hid) if matches!(request.kind, 0xa1 | 0x21) => hid.class_request(request, data),
                 Function::Hub(hub) => hub.class_request(request),
+                Function::Other(other) => other.class_request(request),
                 Function::Person(_) => None,
             },
         }

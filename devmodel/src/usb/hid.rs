@@ -5,7 +5,7 @@
 //!
 //! Source: Device Class Definition for HID 1.11, section 6.2 (descriptors), 7.2 (requests), appendix B (boot reports).
 
-use super::device::{CONTROL_PACKET, Reply, Request};
+use super::device::{Packet, Reply, Request};
 use super::keys;
 use crate::host::InputEvent;
 use serde::{Deserialize, Serialize};
@@ -233,7 +233,7 @@ impl Hid {
     }
 
     /// Takes the next report out of the queue.
-    pub(super) fn take_report(&mut self) -> Option<heapless::Vec<u8, CONTROL_PACKET>> {
+    pub(super) fn take_report(&mut self) -> Option<Packet> {
         let report = match self.kind {
             Kind::Keyboard => {
                 let (usage, down) = self.keys.pop_front()?;
@@ -249,10 +249,7 @@ impl Hid {
     }
 
     /// What does not fit one report of a mouse is left for the next.
-    fn pointer_report(
-        &mut self,
-        moment: Pointer,
-    ) -> Result<heapless::Vec<u8, CONTROL_PACKET>, heapless::CapacityError> {
+    fn pointer_report(&mut self, moment: Pointer) -> Result<Packet, heapless::CapacityError> {
         let part = |value: i32| value.clamp(-127, 127);
         let byte = |value: i32| i8::try_from(part(value)).unwrap_or(0).cast_unsigned();
         let wheel = moment.wheel;

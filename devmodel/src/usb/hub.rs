@@ -3,7 +3,7 @@
 //! Source: USB 1.1, 11.11 (descriptors), 11.12.4 (status change endpoint), 11.16 (requests).
 //! Not modelled: power switching (ports have power, whatever is asked), suspended ports (they answer on), low speed.
 
-use super::device::{CONTROL_PACKET, Device, Reply, Request};
+use super::device::{Attachment, Device, Packet, Reply, Request};
 use super::hid::{self, Hid};
 use crate::host::InputEvent;
 use alloc::boxed::Box;
@@ -35,23 +35,25 @@ mod feature {
 }
 
 /// A port.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Port {
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(bound = "X: Attachment")]
+struct Port<X> {
     status: u16,
     change: u16,
-    device: Option<Box<Device>>,
+    device: Option<Box<Device<X>>>,
 }
 
 /// The hub.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Hub {
-    ports: [Port; PORTS],
+#[serde(bound = "X: Attachment")]
+pub(super) struct Hub<X> {
+    ports: [Port<X>; PORTS],
 }
 
-impl Hub {
+impl<X: Attachment> Hub<X> {
     /// A hub with these devices; what is beyond its ports is left out.
     pub(super) fn new(devices: impl Iterator<Item = hid::Kind>) -> Self {
-        let mut hub = Self { ports: Default::default() };
+        let mut hub = Self { ports: [const { Port { status: 0, change: 0, device: None } }; PORTS] };
         for (port, kind) in hub.ports.iter_mut().zip(devices) {
             port.device = Some(Box::new(Device::of_person(Hid::new(kind))));
         }
@@ -68,13 +70,13 @@ impl Hub {
         }
     }
 
-    fn reachable(&mut self) -> impl Iterator<Item = &mut Device> {
+    fn reachable(&mut self) -> impl Iterator<Item = &mut Device<X>> {
         let enabled = self.ports.iter_mut().filter(|port| port.status & status::ENABLED != 0);
         enabled.filter_map(|port| port.device.as_deref_mut())
     }
 
     /// The device that answers to this address, behind one of the ports.
-    pub(super) fn find(&mut self, address: u8) -> Option<&mut Device> {
+    pub(super) fn find(&mut self, address: u8) -> Option<&mut Device<X>> {
         self.reachable().find_map(|device| device.find(address))
     }
 
@@ -108,8 +110,8 @@ impl Hub {
     }
 
     /// The ports that have changed, one bit each behind that of the hub itself.
-    pub(super) fn take_report(&self) -> Option<heapless::Vec<u8, CONTROL_PACKET>> {
-        let bit = |(number, port): (u32, &Port)| u16::from(port.change != 0).wrapping_shl(number);
+    pub(super) fn take_report(&self) -> Option<Packet> {
+        let bit = |(number, port): (u32, &Port<X>)| u16::from(port.change != 0).wrapping_shl(number);
         let changed = (1..).zip(&self.ports).map(bit).fold(0, |all, bit| all | bit);
         self.has_changes().then(|| changed.to_le_bytes().into_iter().collect())
     }
@@ -163,7 +165,7 @@ impl Hub {
     }
 }
 
-impl Port {
+impl<X: Attachment> Port<X> {
     fn clear(&mut self, which: u16) -> bool {
         match which {
             feature::ENABLE => self.status &= !status::ENABLED,

@@ -2,7 +2,7 @@
 //!
 //! Source: UHCI Design Guide 1.1, chapter 3 (data structures) and 3.4 (host controller schedule).
 
-use super::device::{Answer, Device, Token};
+use super::device::{Answer, Attachment, Device, Token};
 use crate::host::{GuestAddr, Host};
 
 /// Entries that are looked at in one frame.
@@ -61,7 +61,7 @@ enum Next {
 }
 
 /// Walks a frame, whose entry of the frame list is at `entry`. `devices` are those whose ports are on.
-pub(super) fn walk(host: &mut dyn Host, entry: u64, devices: &mut [Option<&mut Device>]) -> Outcome {
+pub(super) fn walk<X: Attachment>(host: &mut dyn Host, entry: u64, devices: &mut [Option<&mut Device<X>>]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut bytes = 0;
     let mut queue: Option<(u32, u32)> = None;
@@ -120,10 +120,10 @@ struct Transfer {
 }
 
 impl Transfer {
-    fn perform(
+    fn perform<X: Attachment>(
         self,
         host: &mut dyn Host,
-        devices: &mut [Option<&mut Device>],
+        devices: &mut [Option<&mut Device<X>>],
         outcome: &mut Outcome,
         bytes: &mut usize,
     ) -> Next {
@@ -149,11 +149,11 @@ impl Transfer {
         let device = devices.iter_mut().flatten().find_map(|device| device.find(address));
         let answer = device.map(|device| match (pid, &*data) {
             (PID_SETUP, &[a, b, c, d, e, f, g, h]) => {
-                device.transact(endpoint, Token::Setup([a, b, c, d, e, f, g, h]), 0)
+                device.transact(host, endpoint, Token::Setup([a, b, c, d, e, f, g, h]), 0)
             }
             (PID_SETUP, _) => Answer::Stall,
-            (PID_OUT, data) => device.transact(endpoint, Token::Out(data), 0),
-            _ => device.transact(endpoint, Token::In, room),
+            (PID_OUT, data) => device.transact(host, endpoint, Token::Out(data), 0),
+            _ => device.transact(host, endpoint, Token::In, room),
         });
         let (status, next, is_done) = match answer {
             None => {

@@ -8,13 +8,14 @@
 //!
 //! Source: UHCI Design Guide 1.1, chapter 2 (registers); Intel 82371SB data sheet, section 2.5 (configuration space).
 
-use super::device::Device;
+use super::device::{Attachment, Device, Nothing};
 use super::hid::{Hid, Kind};
 use super::hub::{self, Hub};
 use super::schedule::{self, Outcome};
 use crate::access::Width;
 use crate::card::{Card, SavedCard};
-use crate::host::{Host, InputEvent};
+use crate::host::{DiskError, DiskId, Host, InputEvent};
+use crate::machine::DiskConfig;
 use crate::pci::ConfigSpace;
 use crate::pci::config::{Identity, Region};
 use crate::state::{Adopt, StateError, from_bytes, to_bytes};
@@ -76,16 +77,18 @@ mod port {
 
 /// The root hub's port.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Port {
+#[serde(bound = "X: Attachment")]
+struct Port<X> {
     status: u16,
-    device: Option<Device>,
+    device: Option<Device<X>>,
 }
 
-/// The controller and its devices.
+/// The controller and its devices: those for people, hubs, and `X`.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Uhci {
+#[serde(bound = "X: Attachment")]
+pub struct Uhci<X = Nothing> {
     config: ConfigSpace,
-    ports: [Port; PORTS],
+    ports: [Port<X>; PORTS],
     command: u16,
     status: u16,
     /// What [`status::INTERRUPT`] stands for: completion, a short packet.
@@ -103,10 +106,23 @@ pub struct Uhci {
     next_walk: Option<Instant>,
 }
 
-impl Adopt for Uhci {
+impl<X: Attachment> Adopt for Uhci<X> {
     fn adopt(&mut self, saved: Self) -> Result<(), StateError> {
         self.config.adopt(saved.config)?;
-        *self = Self { config: self.config.clone(), ..saved };
+        let Self { mut ports, .. } = saved;
+        for (port, mine) in ports.iter_mut().zip(&mut self.ports) {
+            let mine = mine.device.as_mut().and_then(Device::as_other_mut);
+            match (port.device.as_mut().and_then(Device::as_other_mut), mine) {
+                (Some(saved), Some(mine)) => {
+                    mine.adopt(saved.clone())?;
+                    saved.clone_from(mine);
+                }
+                // What it is connected to is nowhere in the saved state.
+                (Some(_), None) => return Err(StateError::OtherMachine),
+                (None, _) => {}
+            }
+        }
+        *self = Self { config: self.config.clone(), ports, ..saved };
         Ok(())
     }
 }
@@ -116,6 +132,14 @@ impl Uhci {
     /// puts them; what is beyond [`DEVICES`] is left out.
     #[must_use]
     pub fn new(devices: Vec<Kind>) -> Self {
+        Self::taking(devices)
+    }
+}
+
+impl<X: Attachment> Uhci<X> {
+    /// The same, of a controller that takes `X` on its ports as well.
+    #[must_use]
+    pub fn taking(devices: Vec<Kind>) -> Self {
         let config = ConfigSpace::new(Identity {
             vendor: 0x8086,
             device: 0x7020,
@@ -131,7 +155,7 @@ impl Uhci {
         .with_registers(0xc0, &[0x00, 0x20], &[0x3f, 0x20]);
         let needs_hub = devices.len() > PORTS;
         let mut devices = devices.into_iter();
-        let person = |kind| Device::of_person(Hid::new(kind));
+        let person = |kind| Device::<X>::of_person(Hid::new(kind));
         let first = devices.next().map(person);
         let second = if needs_hub { Some(Device::hub(Hub::new(devices))) } else { devices.next().map(person) };
         let ports = [first, second].map(|device| Port { status: port::PRESENT, device });
@@ -169,11 +193,11 @@ impl Uhci {
     }
 
     /// Plugs a device into a free port, or takes out what is in one.
-    fn plug(&mut self, now: Instant, number: usize, device: Option<Kind>) -> bool {
+    fn plug(&mut self, now: Instant, number: usize, device: Option<Device<X>>) -> bool {
         let Some(port) = self.ports.get_mut(number).filter(|port| port.device.is_some() != device.is_some()) else {
             return false;
         };
-        port.device = device.map(|kind| Device::of_person(Hid::new(kind)));
+        port.device = device;
         port.status |= port::CONNECT_CHANGE;
         if port.device.is_some() {
             port.status |= port::CONNECTED;
@@ -263,7 +287,7 @@ impl Uhci {
 
     fn walk_frame(&mut self, host: &mut dyn Host, entry: u64) -> Outcome {
         let [first, second] = &mut self.ports;
-        let mut usable: [Option<&mut Device>; PORTS] = [first, second].map(|port| {
+        let mut usable: [Option<&mut Device<X>>; PORTS] = [first, second].map(|port| {
             let is_on = port.status & (port::ENABLED | port::RESET | port::SUSPENDED) == port::ENABLED;
             port.device.as_mut().filter(|_| is_on)
         });
@@ -366,7 +390,7 @@ impl Uhci {
     }
 }
 
-impl Card for Uhci {
+impl<X: Attachment> Card for Uhci<X> {
     fn config(&self) -> &ConfigSpace {
         &self.config
     }
@@ -418,7 +442,18 @@ impl Card for Uhci {
     }
 
     fn usb_plug(&mut self, now: Instant, port: usize, device: Option<Kind>) -> bool {
-        self.plug(now, port, device)
+        self.plug(now, port, device.map(|kind| Device::of_person(Hid::new(kind))))
+    }
+
+    fn disk_complete(&mut self, host: &mut dyn Host, disk: DiskId, result: Result<(), DiskError>) {
+        let mut has_any = false;
+        for other in self.ports.iter_mut().filter_map(|port| port.device.as_mut()).filter_map(Device::as_other_mut) {
+            other.disk_complete(host, disk, result);
+            has_any = true;
+        }
+        if has_any {
+            self.wake(host.now());
+        }
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -453,7 +488,16 @@ impl Card for Uhci {
     }
 }
 
-impl SavedCard for Uhci {
+impl<X: Attachment> SavedCard for Uhci<X> {
+    fn awaits_disk(&self) -> bool {
+        let devices = self.ports.iter().filter_map(|port| port.device.as_ref());
+        devices.filter_map(Device::as_other).any(Attachment::awaits_disk)
+    }
+
+    fn usb_plug_disk(&mut self, now: Instant, port: usize, disk: DiskConfig) -> bool {
+        X::of_disk(disk).is_some_and(|disk| self.plug(now, port, Some(Device::other(disk))))
+    }
+
     fn save(&self) -> Vec<u8> {
         to_bytes(self)
     }

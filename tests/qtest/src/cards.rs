@@ -12,7 +12,7 @@ use devmodel::e1000::E1000;
 use devmodel::host::NicId;
 use devmodel::machine::DriveConfig;
 use devmodel::rtl8139::Rtl8139;
-use devmodel::usb::{Uhci, UsbDevice};
+use devmodel::usb::{Storage, Uhci, UsbDevice};
 
 use crate::options::Options;
 use crate::plan::CardPlan;
@@ -55,7 +55,7 @@ pub(crate) fn make(plan: &CardPlan, number: u8, nic: Option<NicId>, parts: &mut 
         }
         "piix3-usb-uhci" => {
             options.ignore(&["id", "bus"]);
-            Box::new(Uhci::new(std::mem::take(&mut parts.usb)))
+            Box::new(Uhci::<Storage>::taking(std::mem::take(&mut parts.usb)))
         }
         driver if is_ahci(driver) => {
             options.ignore(&["bus"]);

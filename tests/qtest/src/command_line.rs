@@ -384,6 +384,7 @@ impl Draft {
                 bail!("\"{text}\": there is room for nine USB devices")
             }
             Device::Usb(id, device) => self.plan.usb.push((id, device)),
+            Device::UsbDisk(disk) => self.plan.usb_disks.push(disk),
             Device::Card(card, _) if cards::is_ahci(&card.driver) && self.drives.ahci.is_some() => {
                 bail!("\"{text}\": there is an AHCI controller already");
             }

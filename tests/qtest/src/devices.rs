@@ -1,6 +1,6 @@
 //! `-device`: which there are, and what can be said of them.
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use devmodel::machine::VgaModel;
 use devmodel::pci::Location;
 use devmodel::usb::UsbDevice;
@@ -8,7 +8,7 @@ use devmodel::usb::UsbDevice;
 use crate::cards;
 use crate::command_line::VIDEO_DEFAULT;
 use crate::options::Options;
-use crate::plan::CardPlan;
+use crate::plan::{CardPlan, UsbDisk};
 
 /// A device.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(crate) enum Device {
     Vga(VgaModel, u32),
     /// What plugs into the USB controller, and its name.
     Usb(String, UsbDevice),
+    /// The same, of a disk.
+    UsbDisk(UsbDisk),
     /// A serial port with the chardev of this id.
     Serial(String),
     /// A card, and the id of its network.
@@ -50,7 +52,7 @@ pub(crate) struct Ide {
 
 /// Names of all devices, for who asks.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    ["ide-hd", "ide-cd", "VGA", "cirrus-vga", "isa-serial", "usb-tablet", "usb-mouse", "usb-kbd"]
+    ["ide-hd", "ide-cd", "VGA", "cirrus-vga", "isa-serial", "usb-tablet", "usb-mouse", "usb-kbd", "usb-storage"]
         .into_iter()
         .chain(cards::DRIVERS.iter().copied())
 }
@@ -80,6 +82,13 @@ pub(crate) fn parse(mut options: Options) -> Result<Device> {
             let device = usb_device(&driver);
             Device::Usb(id, device.with_context(|| format!("\"{text}\" is not supported"))?)
         }
+        "usb-storage" => {
+            options.ignore(&["bus", "port", "bootindex", "write-cache", "share-rw"]);
+            let drive = options.take("drive").with_context(|| format!("\"{text}\" needs a drive"))?;
+            ensure!(options.take_bool("removable")? != Some(true), "\"{text}\": a disk stays in its device");
+            let [id, serial] = ["id", "serial"].map(|key| options.take(key).unwrap_or_default());
+            Device::UsbDisk(UsbDisk { id, drive, serial })
+        }
         "isa-serial" => {
             options.ignore(&["id", "index"]);
             Device::Serial(options.take("chardev").with_context(|| format!("\"{text}\" needs a chardev"))?)
@@ -99,8 +108,8 @@ pub(crate) fn parse(mut options: Options) -> Result<Device> {
     Ok(device)
 }
 
-/// A USB device by QEMU's name of it.
-pub(crate) fn usb_device(driver: &str) -> Option<UsbDevice> {
+/// A USB device for people by QEMU's name of it.
+fn usb_device(driver: &str) -> Option<UsbDevice> {
     Some(match driver {
         "usb-tablet" => UsbDevice::Tablet,
         "usb-mouse" => UsbDevice::Mouse,

@@ -56,7 +56,7 @@ pub(crate) struct Stop {
 /// All of them; a disk's number is its place.
 #[derive(Debug, Default)]
 pub(crate) struct Disks {
-    disks: Vec<Disk>,
+    disks: Vec<Option<Disk>>,
     started: VecDeque<Request>,
     /// Those that wait, and the name that they wait by. `None`: for the machine to go on.
     waiting: Vec<(Option<String>, Request)>,
@@ -124,16 +124,29 @@ impl Disk {
 impl Disks {
     /// Adds a disk.
     pub(crate) fn add(&mut self, disk: Disk) -> Result<DiskId> {
-        let id = u8::try_from(self.disks.len()).context("too many disks")?;
-        self.disks.push(disk);
-        Ok(DiskId(id))
+        let place = self.disks.iter().position(Option::is_none).unwrap_or(self.disks.len());
+        let id = DiskId(u8::try_from(place).context("too many disks")?);
+        match self.disks.get_mut(place) {
+            Some(free) => *free = Some(disk),
+            None => self.disks.push(Some(disk)),
+        }
+        Ok(id)
     }
 
     /// Puts another disk in place of one.
     pub(crate) fn replace(&mut self, id: DiskId, disk: Disk) {
-        if let Some(place) = self.disks.get_mut(usize::from(id.0)) {
+        if let Some(place) = self.disk_mut(id) {
             *place = disk;
         }
+    }
+
+    /// Takes one away, and what waits for it.
+    pub(crate) fn remove(&mut self, id: DiskId) {
+        if let Some(place) = self.disks.get_mut(usize::from(id.0)) {
+            *place = None;
+        }
+        self.started.retain(|request| request.disk != id);
+        self.waiting.retain(|(_, request)| request.disk != id);
     }
 
     /// Bytes in the transfer buffer.
@@ -151,7 +164,9 @@ impl Disks {
         loop {
             let mut request = self.started.pop_front()?;
             let id = request.disk;
-            let Some(disk) = self.disks.get_mut(usize::from(id.0)) else { return Some((id, Err(DiskError))) };
+            let Some(disk) = self.disks.get_mut(usize::from(id.0)).and_then(Option::as_mut) else {
+                return Some((id, Err(DiskError)));
+            };
             let result = match disk.faults.fate(&request.op, &mut request.passed) {
                 Fate::Goes => disk.perform(request.op),
                 Fate::Fails => Err(DiskError),
@@ -171,7 +186,7 @@ impl Disks {
 
     /// What a client may do to the requests of a disk.
     pub(crate) fn faults(&mut self, node: &str) -> Option<&mut Faults> {
-        self.disks.iter_mut().map(|disk| &mut disk.faults).find(|faults| faults.is_called(node))
+        self.disks.iter_mut().flatten().map(|disk| &mut disk.faults).find(|faults| faults.is_called(node))
     }
 
     /// Those that wait by this name need not any more.
@@ -192,13 +207,17 @@ impl Disks {
 
     /// Copies to the transfer buffer.
     pub(crate) fn buffer_write(&mut self, id: DiskId, offset: usize, data: &[u8]) {
-        if let Some(disk) = self.disks.get_mut(usize::from(id.0)) {
+        if let Some(disk) = self.disk_mut(id) {
             copy_to(&mut disk.buffer, offset, data);
         }
     }
 
     fn disk(&self, id: DiskId) -> Option<&Disk> {
-        self.disks.get(usize::from(id.0))
+        self.disks.get(usize::from(id.0))?.as_ref()
+    }
+
+    fn disk_mut(&mut self, id: DiskId) -> Option<&mut Disk> {
+        self.disks.get_mut(usize::from(id.0))?.as_mut()
     }
 }
 

@@ -50,7 +50,7 @@ const fn other(name: &'static str, play: fn(&[u8])) -> Target {
 const VGA_PORTS: &[(u16, u16)] = &[(0x3b0, 0x3df), (0x1ce, 0x1d1)];
 
 /// Every target.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     target(
         "ide",
         "-drive driver=null-co,if=ide,index=0,size=300K -drive driver=null-co,if=ide,index=1,size=300K \
@@ -66,6 +66,11 @@ pub const TARGETS: [Target; 14] = [
     target("e1000", "-netdev hubport,id=n,hubid=0 -device e1000,netdev=n,romfile=", &[]),
     target("rtl8139", "-netdev hubport,id=n,hubid=0 -device rtl8139,netdev=n,romfile=", &[]),
     target("uhci", "-usb -device usb-tablet -device usb-kbd", &[]),
+    target(
+        "usb-storage",
+        "-drive driver=null-co,if=none,id=d,size=300K -usb -device usb-storage,drive=d -device usb-mouse",
+        &[],
+    ),
     target("vga", "-device VGA,vgamem_mb=1", VGA_PORTS),
     target("cirrus", "-device cirrus-vga", VGA_PORTS),
     target("i8042", "", &[(0x60, 0x60), (0x64, 0x64), (0x92, 0x92)]),

@@ -7,21 +7,23 @@ use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use devmodel::access::{IoPort, Width};
 use devmodel::card::SavedCard;
-use devmodel::host::{GuestAddr, InputEvent, NicId, SerialId, ShutdownReason};
+use devmodel::host::{DiskId, GuestAddr, InputEvent, NicId, SerialId, ShutdownReason};
 use devmodel::machine::{BootOrder, CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
-use devmodel::usb::{PORTS as USB_PORTS, UsbDevice};
+use devmodel::usb::PORTS as USB_PORTS;
 
 use crate::cards;
 use crate::character::Peer;
+use crate::devices::{self, Device};
 use crate::disks::{Disk, Disks};
 use crate::irqs::Irqs;
 use crate::media::Media;
 use crate::nics::{self, Nic};
-use crate::plan::{Backing, Drive, Medium, Plan};
+use crate::options::Options;
+use crate::plan::{Backing, Drive, Medium, Plan, UsbDisk};
 use crate::ram::{Piece, Ram};
 use crate::rtc::Rtc;
 use crate::trays::{Moved, Trays, Wish};
@@ -40,6 +42,15 @@ pub(crate) const NOTHING: Medium = Medium::new(Backing::Zeros(0), true);
 /// Deadlines that may be due again at once, one after the other, before the clock goes on without them.
 const POLLS_MAX: u32 = 10_000;
 
+/// What is in a USB port.
+#[derive(Debug)]
+struct UsbPlug {
+    /// What a person calls it.
+    name: String,
+    /// Of a disk, what the machine calls it, and its medium.
+    disk: Option<(DiskId, Medium)>,
+}
+
 /// The machine and its world.
 #[derive(Debug)]
 pub(crate) struct Pc {
@@ -54,8 +65,8 @@ pub(crate) struct Pc {
     media: Media,
     /// The CD drives.
     trays: Trays,
-    /// What is in the USB ports: the name that an operator gave it.
-    usb: [Option<String>; USB_PORTS],
+    /// What is in the USB ports.
+    usb: [Option<UsbPlug>; USB_PORTS],
     /// The boot order from the next reset on, where it is another.
     then_boot: Option<BootOrder>,
     /// Bytes that wait for room in a serial port.
@@ -125,7 +136,11 @@ impl Pc {
         let serial_input = plan.serial.iter().map(|_| VecDeque::new()).collect();
         let mut usb = [const { None }; USB_PORTS];
         for (port, (name, _)) in usb.iter_mut().zip(&plan.usb) {
-            *port = Some(name.clone());
+            *port = Some(UsbPlug { name: name.clone(), disk: None });
+        }
+        if plan.usb.len() > USB_PORTS {
+            // A hub has taken the place.
+            usb[1] = Some(UsbPlug { name: String::new(), disk: None });
         }
         let mut pc = Self {
             machine,
@@ -138,6 +153,9 @@ impl Pc {
             serial_input,
             then_boot: None,
         };
+        for disk in &plan.usb_disks {
+            pc.usb_plug_disk(disk, None)?;
+        }
         pc.reset();
         if let Some(order) = &plan.boot_once {
             pc.machine.set_boot_order(order);
@@ -270,23 +288,86 @@ impl Pc {
         [self.machine.next_deadline(), self.rtc.deadline(self.world.now)].into_iter().flatten().min()
     }
 
-    /// Plugs a USB device into a port, 1 is the first, or into a free one.
-    pub(crate) fn usb_plug(&mut self, name: String, device: UsbDevice, port: Option<usize>) -> bool {
-        let free = || (0..USB_PORTS).find(|port| self.usb[*port].is_none());
-        let port = port.map_or_else(free, |port| port.checked_sub(1));
-        let Some(place) = port.filter(|port| self.machine.usb_plug(&mut self.world, *port, Some(device))) else {
-            return false;
+    /// Plugs in what these options of `-device` describe.
+    pub(crate) fn plug(&mut self, mut options: Options) -> Result<()> {
+        let port = match options.get("port").map(str::to_owned) {
+            Some(port) => Some(port.parse().ok().with_context(|| format!("there is no port {port}"))?),
+            None => None,
         };
-        self.usb[place] = Some(name);
+        let driver = options.get("driver").unwrap_or_default().to_owned();
+        ensure!(driver.starts_with("usb-"), "Device '{driver}' cannot be plugged in: only USB devices can");
+        options.ignore(&["port"]);
+        match devices::parse(options)? {
+            Device::Usb(name, device) => {
+                let place = self.usb_place(port)?;
+                ensure!(self.machine.usb_plug(&mut self.world, place, Some(device)), "there is no USB controller");
+                self.usb[place] = Some(UsbPlug { name, disk: None });
+            }
+            Device::UsbDisk(disk) => self.usb_plug_disk(&disk, port)?,
+            _ => bail!("Device '{driver}' cannot be plugged in: only USB devices can"),
+        }
         self.settle();
-        true
+        Ok(())
+    }
+
+    /// The place of a USB port, 1 is the first, or of a free one.
+    fn usb_place(&self, port: Option<usize>) -> Result<usize> {
+        let free = || (0..USB_PORTS).find(|port| self.usb[*port].is_none());
+        let place = port.map_or_else(free, |port| port.checked_sub(1));
+        place.filter(|place| self.usb.get(*place).is_some_and(Option::is_none)).context("no USB port is free")
+    }
+
+    fn usb_plug_disk(&mut self, plan: &UsbDisk, port: Option<usize>) -> Result<()> {
+        let place = self.usb_place(port)?;
+        let name = &plan.drive;
+        let medium = self.media.take(name).with_context(|| format!("there is no free drive '{name}'"))?;
+        let medium = medium.with_context(|| format!("there is nothing in drive '{name}'"))?;
+        match self.usb_insert(plan, &medium, place) {
+            Ok(id) => {
+                self.usb[place] = Some(UsbPlug { name: plan.id.clone(), disk: Some((id, medium)) });
+                Ok(())
+            }
+            Err(error) => {
+                self.media.give_back(medium);
+                Err(error)
+            }
+        }
+    }
+
+    fn usb_insert(&mut self, plan: &UsbDisk, medium: &Medium, place: usize) -> Result<DiskId> {
+        let disk = Disk::open(medium)?;
+        let (sectors, read_only) = (disk.sectors, disk.read_only);
+        let id = self.world.disks.add(disk)?;
+        // A number of at least twelve hexadecimal digits, as the specification wants.
+        let serial = if plan.serial.is_empty() { format!("4D{:010}", id.0) } else { plan.serial.clone() };
+        let serial = heapless::String::try_from(serial.as_str()).ok();
+        let config = DiskConfig {
+            id,
+            sectors,
+            read_only,
+            discard: false,
+            serial: serial.context("a serial number has at most 20 letters")?,
+            model: heapless::String::try_from("QEMU HARDDISK").unwrap_or_default(),
+            firmware: heapless::String::try_from("2.5+").unwrap_or_default(),
+        };
+        if !self.machine.usb_plug_disk(&mut self.world, place, &config) {
+            self.world.disks.remove(id);
+            bail!("there is no USB controller");
+        }
+        Ok(id)
     }
 
     /// Takes out the USB device of this name.
-    pub(crate) fn usb_unplug(&mut self, name: &str) -> bool {
-        let port = self.usb.iter().position(|port| port.as_deref() == Some(name));
-        let Some(port) = port.filter(|port| self.machine.usb_plug(&mut self.world, *port, None)) else { return false };
-        self.usb[port] = None;
+    pub(crate) fn unplug(&mut self, name: &str) -> bool {
+        let is_it = |plug: &Option<UsbPlug>| plug.as_ref().is_some_and(|plug| plug.name == name && !name.is_empty());
+        let place = self.usb.iter().position(is_it);
+        let Some(place) = place.filter(|place| self.machine.usb_plug(&mut self.world, *place, None)) else {
+            return false;
+        };
+        if let Some((id, medium)) = self.usb[place].take().and_then(|plug| plug.disk) {
+            self.world.disks.remove(id);
+            self.media.give_back(medium);
+        }
         self.settle();
         true
     }

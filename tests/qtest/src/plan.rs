@@ -109,6 +109,17 @@ pub(crate) struct Drive {
     pub(crate) firmware: String,
 }
 
+/// A disk for a USB port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsbDisk {
+    /// The device, as a person calls it; empty if nobody does.
+    pub(crate) id: String,
+    /// The name of the medium that is in it.
+    pub(crate) drive: String,
+    /// Serial number; empty is one of ours.
+    pub(crate) serial: String,
+}
+
 /// What a network is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Network {
@@ -164,6 +175,8 @@ pub(crate) struct Plan {
     pub(crate) video_model: VgaModel,
     /// What is plugged into the USB controller, with its name.
     pub(crate) usb: Vec<(String, UsbDevice)>,
+    /// The disks in the USB controller.
+    pub(crate) usb_disks: Vec<UsbDisk>,
     /// The drives behind the AHCI controller.
     pub(crate) sata: [Option<Drive>; SATA_PORTS],
     /// The IDE drives: index is channel × 2 + unit.

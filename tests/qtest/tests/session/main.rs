@@ -2,6 +2,7 @@
 
 mod client;
 mod discs;
+mod usb;
 
 use std::fs;
 use std::io::Write;
