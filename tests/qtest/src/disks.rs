@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context, Result};
 use devmodel::host::{DiskError, DiskId, DiskOp};
@@ -33,6 +34,8 @@ pub(crate) struct Disk {
     /// The transfer buffer.
     buffer: Vec<u8>,
     faults: Faults,
+    /// When the next write may be done.
+    ready: Option<Clock>,
 }
 
 /// An operation that was started.
@@ -42,6 +45,17 @@ struct Request {
     op: DiskOp,
     /// How many of its events it has passed.
     passed: usize,
+}
+
+/// What a request waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wait {
+    /// That a client resumes what has this name.
+    Tag(String),
+    /// That the machine goes on.
+    Machine,
+    /// Real time: so many bytes are not written at once.
+    Time(Clock),
 }
 
 /// A request that failed, and stopped the machine.
@@ -58,8 +72,8 @@ pub(crate) struct Stop {
 pub(crate) struct Disks {
     disks: Vec<Option<Disk>>,
     started: VecDeque<Request>,
-    /// Those that wait, and the name that they wait by. `None`: for the machine to go on.
-    waiting: Vec<(Option<String>, Request)>,
+    /// Those that wait, and what for.
+    waiting: Vec<(Wait, Request)>,
     stop: Option<Stop>,
 }
 
@@ -78,7 +92,27 @@ impl Disk {
         let overlay = (file.is_none() || medium.snapshot).then(BTreeMap::new);
         let sectors = bytes.div_ceil(512);
         let faults = Faults::new(&medium.faults)?;
-        Ok(Self { file, overlay, sectors, read_only: medium.read_only, buffer: vec![0; BUFFER_LEN], faults })
+        Ok(Self {
+            file,
+            overlay,
+            sectors,
+            read_only: medium.read_only,
+            buffer: vec![0; BUFFER_LEN],
+            faults,
+            ready: None,
+        })
+    }
+
+    /// Until when a write has to wait for those before it, if it has to; if not, those behind it have to wait for it.
+    fn throttle(&mut self, op: &DiskOp) -> Option<Clock> {
+        let (Some(rate), DiskOp::Write { sectors, .. }) = (self.faults.write_rate(), op) else { return None };
+        let now = Clock::now();
+        if let Some(at) = self.ready.filter(|at| *at > now) {
+            return Some(at);
+        }
+        let nanoseconds = (u64::from(*sectors) * 512).saturating_mul(1_000_000_000) / rate;
+        self.ready = now.checked_add(Duration::from_nanos(nanoseconds));
+        None
     }
 
     fn perform(&mut self, op: DiskOp) -> Result<(), DiskError> {
@@ -159,19 +193,34 @@ impl Disks {
         self.started.push_back(Request { disk: id, op, passed: 0 });
     }
 
+    /// When an operation need not wait any more, by the clock on the wall.
+    pub(crate) fn next_ready(&self) -> Option<Clock> {
+        let times =
+            self.waiting.iter().filter_map(|(wait, _)| if let Wait::Time(at) = wait { Some(*at) } else { None });
+        times.min()
+    }
+
     /// Does the oldest operation that was started and need not wait.
     pub(crate) fn finish(&mut self) -> Option<(DiskId, Result<(), DiskError>)> {
+        if self.next_ready().is_some() {
+            let now = Clock::now();
+            self.release(|wait| matches!(wait, Wait::Time(at) if *at <= now));
+        }
         loop {
             let mut request = self.started.pop_front()?;
             let id = request.disk;
             let Some(disk) = self.disks.get_mut(usize::from(id.0)).and_then(Option::as_mut) else {
                 return Some((id, Err(DiskError)));
             };
+            if let Some(at) = disk.throttle(&request.op) {
+                self.waiting.push((Wait::Time(at), request));
+                continue;
+            }
             let result = match disk.faults.fate(&request.op, &mut request.passed) {
                 Fate::Goes => disk.perform(request.op),
                 Fate::Fails => Err(DiskError),
                 Fate::Waits(tag) => {
-                    self.waiting.push((Some(tag), request));
+                    self.waiting.push((Wait::Tag(tag), request));
                     continue;
                 }
             };
@@ -180,7 +229,7 @@ impl Disks {
             }
             let is_read = matches!(request.op, DiskOp::Read { .. });
             self.stop = Some(Stop { node: disk.faults.node().to_owned(), is_read });
-            self.waiting.push((None, Request { passed: 0, ..request }));
+            self.waiting.push((Wait::Machine, Request { passed: 0, ..request }));
         }
     }
 
@@ -190,8 +239,17 @@ impl Disks {
     }
 
     /// Those that wait by this name need not any more.
-    pub(crate) fn resume(&mut self, tag: Option<&str>) {
-        let ready = self.waiting.extract_if(.., |(by, _)| by.as_deref() == tag);
+    pub(crate) fn resume(&mut self, tag: &str) {
+        self.release(|wait| matches!(wait, Wait::Tag(name) if name == tag));
+    }
+
+    /// The machine goes on: what has failed is tried again.
+    pub(crate) fn go_on(&mut self) {
+        self.release(|wait| *wait == Wait::Machine);
+    }
+
+    fn release(&mut self, is_ready: impl Fn(&Wait) -> bool) {
+        let ready = self.waiting.extract_if(.., |(wait, _)| is_ready(wait));
         self.started.extend(ready.map(|(_, request)| request));
     }
 

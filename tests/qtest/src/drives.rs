@@ -79,7 +79,8 @@ impl Drives {
         let read_only = options.take_bool("readonly")?.or(options.take_bool("read-only")?).unwrap_or(cd);
         let snapshot = options.take_bool("snapshot")?.unwrap_or(false);
         let id = options.take("id");
-        let faults = FaultPlan { node: id.clone().unwrap_or_default(), script, read_stops, write_stops };
+        let write_rate = options.take_number("throttling.bps-write")?.filter(|rate| *rate > 0);
+        let faults = FaultPlan { node: id.clone().unwrap_or_default(), script, read_stops, write_stops, write_rate };
         let medium = backing.map(|backing| Medium { backing, read_only, snapshot, faults });
         let serial = options.take("serial").unwrap_or_default();
         let place = match (options.take_number("index")?, options.take_number("bus")?, options.take_number("unit")?) {

@@ -67,6 +67,11 @@ impl Faults {
         &self.plan.node
     }
 
+    /// Bytes that are written in a second, if there is a limit.
+    pub(crate) fn write_rate(&self) -> Option<u64> {
+        self.plan.write_rate
+    }
+
     /// Whether the machine stops when this fails.
     pub(crate) fn stops_at(&self, op: &DiskOp) -> bool {
         if matches!(op, DiskOp::Read { .. }) { self.plan.read_stops } else { self.plan.write_stops }

@@ -421,7 +421,7 @@ impl Pc {
             ["break", event, tag] => disks.faults(node)?.add_break(event, tag),
             ["resume", tag] => {
                 disks.faults(node)?;
-                disks.resume(Some(tag));
+                disks.resume(tag);
             }
             _ => return None,
         }
@@ -429,9 +429,14 @@ impl Pc {
         Some(())
     }
 
+    /// Does what real time was needed for.
+    pub(crate) fn catch_up(&mut self) {
+        self.settle();
+    }
+
     /// The machine goes on: what has failed is tried again.
     pub(crate) fn go_on(&mut self) {
-        self.world.disks.resume(None);
+        self.world.disks.go_on();
         self.settle();
     }
 

@@ -72,7 +72,8 @@ pub(crate) struct Medium {
 impl Medium {
     /// A medium with which nothing goes wrong.
     pub(crate) const fn new(backing: Backing, read_only: bool) -> Self {
-        let faults = FaultPlan { node: String::new(), script: None, read_stops: false, write_stops: false };
+        let faults =
+            FaultPlan { node: String::new(), script: None, read_stops: false, write_stops: false, write_rate: None };
         Self { backing, read_only, snapshot: false, faults }
     }
 }
@@ -88,6 +89,8 @@ pub(crate) struct FaultPlan {
     pub(crate) read_stops: bool,
     /// The same of everything else.
     pub(crate) write_stops: bool,
+    /// Bytes that are written in a second of real time, if there is a limit.
+    pub(crate) write_rate: Option<u64>,
 }
 
 /// An IDE drive.

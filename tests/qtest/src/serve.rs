@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Instant as Clock;
 
 use anyhow::{Context, Result};
@@ -85,7 +85,20 @@ pub(crate) fn serve(plan: Plan) -> Result<()> {
 impl Server {
     fn run(&mut self, events: &Receiver<Event>) {
         while !self.ended {
-            let Ok(event) = events.recv() else { return };
+            let ready = self.pc.as_ref().and_then(|pc| pc.world.disks.next_ready());
+            let event = match ready.map(|at| events.recv_timeout(at.saturating_duration_since(Clock::now()))) {
+                None => events.recv().ok(),
+                Some(Err(RecvTimeoutError::Timeout)) => {
+                    if let Some(pc) = &mut self.pc {
+                        pc.catch_up();
+                    }
+                    self.obey_guest();
+                    self.report_interrupts();
+                    continue;
+                }
+                Some(event) => event.ok(),
+            };
+            let Some(event) = event else { return };
             match event {
                 Event::Connected(source, output) => self.connected(source, output),
                 Event::Received(source, bytes) => self.received(source, &bytes),

@@ -8,6 +8,8 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use client::{Client, Folder, PROGRAM, wait_for};
 use serde_json::json;
@@ -137,6 +139,42 @@ fn a_flush_waits_and_fails_as_the_client_wants() {
     assert_eq!(client.number("inb 0x1f7"), READY);
     let refused = client.qmp("{'execute': 'human-monitor-command', 'arguments': {'command-line': 'info pci'}}");
     assert_eq!(refused["error"]["class"], "GenericError");
+}
+
+/// What QEMU's `/ahci/reset/pending_callback` does: a command that is cut off while its disk is at work.
+#[test]
+fn a_reset_does_not_wait_for_a_slow_disk() {
+    let folder = Folder::new();
+    let file = disk(&folder);
+    let drive = format!("file={file},if=ide,format=raw,throttling.bps-write=2048");
+    let mut client = Client::start(folder, &["-nodefaults", "-drive", &drive]);
+    let command = |client: &mut Client, lba: u8, command: u8| {
+        for (port, value) in [(0x1f2, 1), (0x1f3, lba), (0x1f4, 0), (0x1f5, 0), (0x1f6, 0xe0), (0x1f7, command)] {
+            client.ok(&format!("outb {port:#x} {value:#x}"));
+        }
+    };
+    let write = |client: &mut Client, lba: u8, word: u16| {
+        command(client, lba, 0x30);
+        for _ in 0..256 {
+            client.ok(&format!("outw 0x1f0 {word:#x}"));
+        }
+        client.number("inb 0x1f7") & 0x80 != 0
+    };
+    let read = |client: &mut Client, lba: u8| {
+        command(client, lba, 0x20);
+        while client.number("inb 0x1f7") & 0x80 != 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let words: Vec<_> = (0..256).map(|_| client.number("inw 0x1f0")).collect();
+        words[255]
+    };
+    assert!(!write(&mut client, 0, 0x1111), "the first is done at once");
+    assert!(write(&mut client, 1, 0x2222), "the second is not");
+    client.ok("outb 0x3f6 4");
+    client.ok("outb 0x3f6 0");
+    assert_eq!(client.number("inb 0x1f7") & 0x80, 0, "nobody waits for it any more");
+    assert_eq!(read(&mut client, 0), 0x1111, "a command that needs the disk does");
+    assert_eq!(read(&mut client, 1), 0x2222, "and the data is there");
 }
 
 #[test]

@@ -75,7 +75,7 @@ fn transfer(client: &mut Client, pid: u32, address: u32, endpoint: u32, len: u32
         if status & STALLED != 0 {
             return None;
         }
-        let bytes = u32::try_from(status + 1 & 0x7ff).unwrap();
+        let bytes = u32::try_from((status + 1) & 0x7ff).unwrap();
         done += bytes;
         if bytes < packet {
             break;
