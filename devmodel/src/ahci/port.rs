@@ -101,7 +101,6 @@ pub(super) struct Port {
     /// SRST is set.
     is_in_reset: bool,
     active: Option<Active>,
-    #[serde(skip)]
     operation: Operation,
 }
 

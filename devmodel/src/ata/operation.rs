@@ -4,8 +4,10 @@
 //! then awaited and its result discarded; a command that needs the host meanwhile waits, so that nobody touches the
 //! transfer buffer while the host uses it.
 
+use serde::{Deserialize, Serialize};
+
 /// The host's part in a command. A drive has one operation at a time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Operation {
     #[default]
     None,

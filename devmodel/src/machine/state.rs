@@ -60,16 +60,20 @@ impl<C: SavedCard + ?Sized> Machine<C> {
     /// to the network. `None`: an operation of a disk [is under way](Machine::awaits_disk).
     #[must_use]
     pub fn save<H: Host>(&self, host: &mut H) -> Option<Vec<u8>> {
-        if self.awaits_disk() {
-            return None;
-        }
+        (!self.awaits_disk()).then(|| self.save_at_work(host))
+    }
+
+    /// The same while operations of disks are under way. The host of the machine that goes on with it has to end them,
+    /// with what their transfer buffers hold.
+    #[must_use]
+    pub fn save_at_work<H: Host>(&self, host: &mut H) -> Vec<u8> {
         let chipset =
             (&self.host_bridge, &self.config_address, &self.isa_bridge, &self.ide, &self.pm, &self.reset_ports);
         let vga = self.vga.as_ref().map(|vga| (&vga.config, &vga.device));
         let devices = (&self.xen_platform, vga, &self.i8042, &self.serial, &self.cmos, &self.fw_cfg, &self.debug_port);
         let cards: Vec<_> = self.cards.iter().map(|slot| slot.card.as_ref().map(|card| card.save())).collect();
         let rest = (self.is_asleep, self.unplugged.bits(), self.ide.buffers(host));
-        Some(to_bytes(&(FORMAT, host.now(), rest, chipset, devices, cards)))
+        to_bytes(&(FORMAT, host.now(), rest, chipset, devices, cards))
     }
 
     /// Goes on where the machine was that [`Machine::save`] gave this of: one of the same configuration. Call it after

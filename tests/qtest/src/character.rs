@@ -27,6 +27,8 @@ pub(crate) enum Source {
     Network(usize),
     /// Who reads the firmware's log.
     DebugPort,
+    /// The machine in whose place ours goes on.
+    Incoming,
 }
 
 /// What happens outside.
@@ -50,7 +52,7 @@ pub(crate) enum Event {
 pub(crate) type Output = Box<dyn Write + Send>;
 
 /// A connection, once to be read and once to be written.
-type Connection = (Box<dyn Read + Send>, Output);
+pub(crate) type Connection = (Box<dyn Read + Send>, Output);
 
 /// Opens an end for `source`. What arrives goes to `events`.
 pub(crate) fn open(end: &Endpoint, source: Source, events: &Sender<Event>) -> Result<()> {
@@ -115,7 +117,8 @@ fn read_all(input: &mut dyn Read, source: Source, events: &Sender<Event>, last: 
     drop(events.send(Event::Closed { source, last }));
 }
 
-fn connect(address: &Address) -> io::Result<Connection> {
+/// Connects to who listens there.
+pub(crate) fn connect(address: &Address) -> io::Result<Connection> {
     match address {
         Address::Unix(path) => unix(UnixStream::connect(path)?),
         Address::Tcp(address) => tcp(TcpStream::connect(address)?),

@@ -132,6 +132,7 @@ const TAKES_VALUE: &[&str] = &[
     "debugcon",
     "uuid",
     "global",
+    "incoming",
 ];
 
 impl Draft {
@@ -211,6 +212,9 @@ impl Draft {
             "global" => {
                 let [driver, property, value] = global(value).with_context(|| format!("\"{text}\": no such form"))?;
                 self.globals.push((text, [driver, property, value]));
+            }
+            "incoming" => {
+                self.plan.incoming = Some(address(value).with_context(|| format!("\"{text}\": no such address"))?)
             }
             "bios" => self.plan.firmware = Some(PathBuf::from(value)),
             "debugcon" => self.debug_port = Some(value.to_owned()),
@@ -441,6 +445,15 @@ fn socket(text: &str, only: Option<&str>, options: &mut Options) -> Result<Socke
         _ => bail!("\"{text}\" needs a path, or a host and a port"),
     };
     Ok(Socket { address, listen, wait })
+}
+
+/// `unix:PATH` or `tcp:HOST:PORT`.
+pub(crate) fn address(uri: &str) -> Option<Address> {
+    match uri.split_once(':')? {
+        ("unix", path) => Some(Address::Unix(PathBuf::from(path))),
+        ("tcp", address) => Some(Address::Tcp(local(address))),
+        _ => None,
+    }
 }
 
 /// An address without a host is one of this machine.

@@ -233,6 +233,21 @@ impl Disks {
         }
     }
 
+    /// The operations that wait, each with what its disk's transfer buffer holds.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (DiskId, DiskOp, &[u8])> {
+        let requests = self.waiting.iter().map(|(_, request)| request).chain(&self.started);
+        requests.map(|request| {
+            let buffer = self.disk(request.disk).map_or(&[][..], |disk| &disk.buffer);
+            (request.disk, request.op, buffer)
+        })
+    }
+
+    /// Lets an operation wait for the machine to go on.
+    pub(crate) fn add_waiting(&mut self, id: DiskId, op: DiskOp, buffer: &[u8]) {
+        self.buffer_write(id, 0, buffer);
+        self.waiting.push((Wait::Machine, Request { disk: id, op, passed: 0 }));
+    }
+
     /// What a client may do to the requests of a disk.
     pub(crate) fn faults(&mut self, node: &str) -> Option<&mut Faults> {
         self.disks.iter_mut().flatten().map(|disk| &mut disk.faults).find(|faults| faults.is_called(node))

@@ -51,6 +51,7 @@ mod faults;
 pub mod fuzz;
 mod irqs;
 mod media;
+mod migration;
 mod monitor;
 mod nics;
 mod numbers;

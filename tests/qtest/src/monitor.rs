@@ -9,10 +9,11 @@
 
 use serde_json::{Value, json};
 
+use crate::command_line;
 use crate::devices;
 use crate::options::Options;
 use crate::pc::Pc;
-use crate::plan::VERSION;
+use crate::plan::{Address, VERSION};
 use crate::trays::Wish;
 
 /// Bytes of one command.
@@ -35,6 +36,8 @@ pub(crate) enum Effect {
     PowerDown,
     /// This device is gone.
     Unplugged(String),
+    /// Let the machine go on in the program that listens there.
+    Migrate(Address),
 }
 
 /// The state of the machine, as commands show it.
@@ -44,6 +47,8 @@ pub(crate) struct State {
     pub(crate) status: &'static str,
     /// CPUs.
     pub(crate) cpus: u32,
+    /// `completed` and so on, once it was sent to another program.
+    pub(crate) migration: Option<&'static str>,
 }
 
 /// A session.
@@ -76,6 +81,7 @@ const COMMANDS: &[&str] = &[
     "query-block",
     "query-chardev",
     "query-migrate",
+    "migrate",
     "qom-list-types",
     "qom-list",
     "qom-get",
@@ -189,7 +195,14 @@ impl Monitor {
             "query-cpus-fast" => {
                 (0..state.cpus).map(|cpu| json!({"cpu-index": cpu, "thread-id": 0, "target": "x86_64"})).collect()
             }
-            "query-name" | "query-migrate" | "query-uuid" => json!({}),
+            "query-name" | "query-uuid" => json!({}),
+            "query-migrate" => state.migration.map_or(json!({}), |status| json!({ "status": status })),
+            "migrate" => {
+                let uri = argument("uri").unwrap_or_default();
+                let address = command_line::address(uri).filter(|_| pc.is_some());
+                let address = address.ok_or(("GenericError", format!("unknown migration protocol: {uri}")))?;
+                return Ok((json!({}), Effect::Migrate(address)));
+            }
             "query-block" | "query-chardev" | "qom-list" => json!([]),
             "qom-list-types" => devices::names().map(|name| json!({"name": name, "parent": "device"})).collect(),
             "qom-get" => {
@@ -350,7 +363,7 @@ impl Splitter {
 mod unit {
     use super::*;
 
-    const STATE: State = State { status: "running", cpus: 1 };
+    const STATE: State = State { status: "running", cpus: 1, migration: None };
 
     fn answers(monitor: &mut Monitor, text: &str) -> Vec<Value> {
         let commands = monitor.receive(text.as_bytes());
@@ -380,7 +393,7 @@ mod unit {
     fn what_is_not_supported_is_refused() {
         let mut monitor = Monitor::default();
         let text = "{'execute': 'qmp_capabilities'} {'execute': 'device_add', 'arguments': {'driver': 'e1000'}} \
-                    {'execute': 'migrate'} nonsense {'a': {'b': [}]}}";
+                    {'execute': 'migrate-incoming'} nonsense {'a': {'b': [}]}}";
         let seen = answers(&mut monitor, text);
         let classes: Vec<_> = seen.iter().map(|answer| answer["error"]["class"].clone()).collect();
         let expected = [Value::Null, json!("GenericError"), json!("CommandNotFound"), json!("GenericError")];

@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use devmodel::access::{IoPort, Width};
 use devmodel::card::SavedCard;
-use devmodel::host::{DiskId, GuestAddr, InputEvent, NicId, SerialId, ShutdownReason};
+use devmodel::host::{DiskId, GuestAddr, InputEvent, NicId, Range, SerialId, ShutdownReason};
 use devmodel::machine::{BootOrder, CdConfig, DiskConfig, DriveConfig, Machine, MachineConfig, VgaConfig, VgaModel};
 use devmodel::time::Instant;
 use devmodel::usb::PORTS as USB_PORTS;
@@ -21,6 +21,7 @@ use crate::devices::{self, Device};
 use crate::disks::{Disk, Disks};
 use crate::irqs::Irqs;
 use crate::media::Media;
+use crate::migration::{Pages, Request, State};
 use crate::nics::{self, Nic};
 use crate::options::Options;
 use crate::plan::{Backing, Drive, Medium, Plan, UsbDisk};
@@ -179,6 +180,53 @@ impl Pc {
         Ok(saved)
     }
 
+    /// What another program needs to go on with it.
+    pub(crate) fn state(&mut self) -> State {
+        State {
+            machine: self.machine.save_at_work(&mut self.world),
+            now: self.world.now.0,
+            config_address: self.config_address,
+            rtc: self.rtc.clone(),
+            ram: Pages::new(self.world.ram.bytes()),
+            video: Pages::new(self.world.video.bytes()),
+            requests: self.world.disks.waiting().map(|(disk, op, buffer)| Request::new(disk.0, op, buffer)).collect(),
+            usb: self.usb.iter().map(|plug| plug.as_ref().map(|plug| plug.name.clone())).collect(),
+            serial_input: self.serial_input.iter().map(|waiting| waiting.iter().copied().collect()).collect(),
+            runs: false,
+            was_reset: self.then_boot.is_none(),
+        }
+    }
+
+    /// Goes on with a machine of the same plan. After an error it is good for nothing.
+    pub(crate) fn take_over(&mut self, state: &State) -> Result<()> {
+        let names = self.usb.iter().map(|plug| plug.as_ref().map(|plug| &plug.name));
+        ensure!(names.eq(state.usb.iter().map(Option::as_ref)), "other devices are in the USB ports");
+        ensure!(state.serial_input.len() == self.serial_input.len(), "there are other serial ports");
+        if state.was_reset
+            && let Some(order) = self.then_boot.take()
+        {
+            self.machine.set_boot_order(&order);
+        }
+        self.world.now = Instant(state.now);
+        state.ram.copy_to(self.world.ram.bytes())?;
+        let mut video = vec![0; self.world.video.bytes().len()];
+        state.video.copy_to(&mut video)?;
+        self.world.video.write(0, &video);
+        let restored = self.machine.restore(&mut self.world, &state.machine);
+        restored.map_err(|error| anyhow::anyhow!("{error}"))?;
+        for request in &state.requests {
+            let id = DiskId(request.disk);
+            let mut buffer = vec![0; self.world.disks.buffer_len(id)];
+            request.buffer.copy_to(&mut buffer)?;
+            self.world.disks.add_waiting(id, request.op()?, &buffer);
+        }
+        (self.config_address, self.rtc) = (state.config_address, state.rtc.clone());
+        self.serial_input = state.serial_input.iter().map(|waiting| waiting.iter().copied().collect()).collect();
+        self.update_pam();
+        self.settle();
+        Ok(())
+    }
+
     /// Ends its sleep, if it sleeps.
     pub(crate) fn wake_up(&mut self) {
         self.machine.wake_up(&mut self.world);
@@ -249,7 +297,15 @@ impl Pc {
         self.settle();
     }
 
-    /// Reads memory, as the CPU does.
+    /// Whether some device answers at an address. The memory of the graphics card does not have to be claimed.
+    fn claims(&self, addr: u64) -> bool {
+        let at = GuestAddr(addr);
+        let is_video = (0xa_0000..0xc_0000).contains(&addr) || self.world.video.offset(addr, 1).is_some();
+        let is_in = |range| matches!(range, Range::Memory { first, last } if first <= at && at <= last);
+        is_video || self.machine.ranges().any(is_in)
+    }
+
+    /// Reads memory, as the CPU does. Where nobody is, there are zeros, as in QEMU; real buses have ones there.
     pub(crate) fn read(&mut self, addr: u64, data: &mut [u8]) {
         let (mut at, mut rest) = (addr, data);
         while !rest.is_empty() {
@@ -257,8 +313,12 @@ impl Pc {
                 Piece::Done(len) => len,
                 Piece::Bus(room) => {
                     let (width, len) = bus_access(at, room);
-                    self.machine.mmio_read(&mut self.world, GuestAddr(at), width, &mut rest[..len]);
-                    self.settle();
+                    if self.claims(at) {
+                        self.machine.mmio_read(&mut self.world, GuestAddr(at), width, &mut rest[..len]);
+                        self.settle();
+                    } else {
+                        rest[..len].fill(0);
+                    }
                     len
                 }
             };

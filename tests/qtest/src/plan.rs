@@ -166,6 +166,8 @@ pub(crate) struct Plan {
     pub(crate) qtest: Endpoint,
     /// The protocol's log.
     pub(crate) qtest_log: Log,
+    /// Where the state of another machine comes from, in whose place this one goes on.
+    pub(crate) incoming: Option<Address>,
     /// QMP.
     pub(crate) monitors: Vec<Endpoint>,
     /// Bytes of memory.

@@ -67,6 +67,11 @@ impl Ram {
         self.pam = pam;
     }
 
+    /// All of the RAM, whatever the host bridge says.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
     /// Reads as much as one answerer has from the start of `data`.
     pub(crate) fn read(&self, addr: u64, data: &mut [u8]) -> Piece {
         let (target, len) = self.target(addr, data.len(), READ_ENABLE);

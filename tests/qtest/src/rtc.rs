@@ -10,6 +10,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use devmodel::time::Instant;
+use serde::{Deserialize, Serialize};
 use time::{Date, Duration, Month, OffsetDateTime, PrimitiveDateTime, Time};
 
 /// Bytes of the CMOS that are the clock's, from 0 on.
@@ -56,7 +57,7 @@ const WARNING: i128 = 8 * SECOND / 32768;
 const DAY_SECONDS: i128 = 86_400;
 
 /// The clock.
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Rtc {
     /// The index that was written to port 0x70.
     index: u8,

@@ -1,20 +1,21 @@
 //! The loop: what arrives, goes to whom it is for.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Instant as Clock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use devmodel::host::ShutdownReason;
 use serde_json::{Value, json};
 
 use crate::character::{self, Event, Output, Peer, Source};
+use crate::migration::{self, TAKEN};
 use crate::monitor::{self, Effect, Monitor, State, path};
 use crate::pc::Pc;
-use crate::plan::{Endpoint, Log, Network, Plan};
+use crate::plan::{Address, Endpoint, Log, Network, Plan, Socket};
 use crate::protocol::{ENDIANNESS, Session};
 use crate::trays::Moved;
 
@@ -32,6 +33,12 @@ struct Server {
     log: Option<Output>,
     started: Clock,
     status: &'static str,
+    /// What has arrived of the machine in whose place ours goes on.
+    incoming: (Peer, Vec<u8>),
+    /// How sending ours to another program ended.
+    migration: Option<&'static str>,
+    /// Why it cannot go on.
+    failure: Option<anyhow::Error>,
     ended: bool,
 }
 
@@ -61,6 +68,10 @@ pub(crate) fn serve(plan: Plan) -> Result<()> {
             character::open(&Endpoint::Socket(socket.clone()), Source::Network(number), &sender)?;
         }
     }
+    if let Some(address) = &plan.incoming {
+        let socket = Socket { address: address.clone(), listen: true, wait: false };
+        character::open(&Endpoint::Socket(socket), Source::Incoming, &sender)?;
+    }
     // The client waits for the one, then for the other.
     character::open(&plan.qtest, Source::Qtest, &sender)?;
     for (number, end) in plan.monitors.iter().enumerate() {
@@ -73,12 +84,31 @@ pub(crate) fn serve(plan: Plan) -> Result<()> {
         monitors: plan.monitors.iter().map(|_| Default::default()).collect(),
         log,
         started: Clock::now(),
-        status: if plan.stopped { "prelaunch" } else { "running" },
+        status: match plan.incoming {
+            Some(_) => "inmigrate",
+            None if plan.stopped => "prelaunch",
+            None => "running",
+        },
+        incoming: Default::default(),
+        migration: None,
+        failure: None,
         ended: false,
         plan,
     };
     IN_LOOP.store(true, Ordering::SeqCst);
     server.run(&events);
+    server.failure.map_or(Ok(()), Err)
+}
+
+/// Sends a machine to who listens there, and waits until it was taken over.
+fn send(pc: &mut Pc, runs: bool, address: &Address) -> Result<()> {
+    let (mut input, mut output) =
+        character::connect(address).with_context(|| format!("cannot connect to {address:?}"))?;
+    output.write_all(&migration::State { runs, ..pc.state() }.encode()?)?;
+    output.flush()?;
+    let mut answer = [0];
+    input.read_exact(&mut answer).context("it was not taken over")?;
+    ensure!(answer == [TAKEN], "it was not taken over");
     Ok(())
 }
 
@@ -128,6 +158,7 @@ impl Server {
                     peer.write(monitor::greeting().as_bytes());
                 }
             }
+            Source::Incoming => self.incoming.0.connect(output),
             Source::Serial(_) | Source::Network(_) | Source::DebugPort => {
                 if let Some(peer) = self.device_peer(source) {
                     peer.connect(output);
@@ -156,6 +187,7 @@ impl Server {
                 let is_alone = matches!(self.plan.qtest, Endpoint::Null);
                 self.ended |= last && is_alone && self.monitors.iter().all(|(peer, _)| !peer.is_connected());
             }
+            Source::Incoming => self.incoming = Default::default(),
             Source::Serial(_) | Source::Network(_) | Source::DebugPort => {
                 if let Some(peer) = self.device_peer(source) {
                     peer.disconnect();
@@ -174,7 +206,7 @@ impl Server {
                 &mut nic.peer
             }),
             Source::DebugPort => Some(&mut world.debug_port),
-            Source::Qtest | Source::Monitor(_) => None,
+            Source::Qtest | Source::Monitor(_) | Source::Incoming => None,
         }
     }
 
@@ -197,6 +229,7 @@ impl Server {
                 }
             }
             Source::DebugPort => {}
+            Source::Incoming => self.take_over(bytes),
         }
     }
 
@@ -218,7 +251,7 @@ impl Server {
     fn monitor(&mut self, number: usize, bytes: &[u8]) {
         let Some((_, monitor)) = self.monitors.get_mut(number) else { return };
         for command in monitor.receive(bytes) {
-            let state = State { status: self.status, cpus: self.plan.cpus };
+            let state = State { status: self.status, cpus: self.plan.cpus, migration: self.migration };
             let Some((_, monitor)) = self.monitors.get_mut(number) else { return };
             let (answer, effect) = monitor.perform(&command, state, self.pc.as_mut());
             // What happens because of it is told before the answer, except for an end.
@@ -238,6 +271,8 @@ impl Server {
                     self.status = "paused";
                     self.tell("STOP", None);
                 }
+                // It goes on when it is here.
+                Effect::Continue if self.status == "inmigrate" => self.plan.stopped = false,
                 Effect::Continue if self.status != "running" => {
                     self.status = "running";
                     self.tell("RESUME", None);
@@ -247,10 +282,55 @@ impl Server {
                 }
                 Effect::Stop | Effect::Continue => {}
                 Effect::Reset => self.reset(false),
+                Effect::Migrate(address) => self.migrate(&address),
                 Effect::PowerDown => self.tell("POWERDOWN", None),
             }
             if let Some((peer, _)) = self.monitors.get_mut(number) {
                 peer.write(answer.as_bytes());
+            }
+        }
+    }
+
+    /// Lets the machine go on in another program.
+    fn migrate(&mut self, address: &Address) {
+        let Some(pc) = &mut self.pc else { return };
+        let runs = self.status == "running";
+        self.migration = Some(match send(pc, runs, address) {
+            Ok(()) => "completed",
+            Err(error) => {
+                eprintln!("cannot migrate: {error:#}");
+                "failed"
+            }
+        });
+        if self.migration == Some("completed") {
+            if runs {
+                self.tell("STOP", None);
+            }
+            self.status = "postmigrate";
+        }
+    }
+
+    /// Goes on in place of another program's machine, when all of it has arrived.
+    fn take_over(&mut self, bytes: &[u8]) {
+        let (peer, received) = &mut self.incoming;
+        received.extend_from_slice(bytes);
+        let Some(pc) = self.pc.as_mut().filter(|_| self.status == "inmigrate") else { return };
+        let runs = match migration::State::decode(received) {
+            Ok(None) => return,
+            Ok(Some(state)) => pc.take_over(&state).map(|()| state.runs),
+            Err(error) => Err(error),
+        };
+        match runs {
+            Ok(runs) => {
+                self.status = if runs && !self.plan.stopped { "running" } else { "paused" };
+                peer.write(&[TAKEN]);
+                if self.status == "running" {
+                    self.tell("RESUME", None);
+                }
+            }
+            Err(error) => {
+                self.failure = Some(error.context("-incoming"));
+                self.ended = true;
             }
         }
     }

@@ -18,6 +18,11 @@ impl Video {
         Self { bytes: vec![0; bytes], dirty: vec![true; bytes.div_ceil(PAGE)], aperture: None }
     }
 
+    /// All of it.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Copies from `offset` on; what lies behind the end reads as zero.
     pub(crate) fn read(&self, offset: usize, data: &mut [u8]) {
         copy_from(&self.bytes, offset, data);

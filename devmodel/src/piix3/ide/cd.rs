@@ -61,7 +61,6 @@ pub(super) struct CdDrive {
     /// The packet, or what answers it without the disc.
     bytes: Reply,
     // What the host is doing.
-    #[serde(skip)]
     operation: Operation,
 }
 

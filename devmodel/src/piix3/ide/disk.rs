@@ -62,7 +62,6 @@ pub(super) struct AtaDisk {
     interrupt: bool,
     phase: Phase,
     // What the host is doing.
-    #[serde(skip)]
     operation: Operation,
 }
 

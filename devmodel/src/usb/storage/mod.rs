@@ -89,7 +89,6 @@ pub struct Storage {
     in_halted: bool,
     out_halted: bool,
     // What the host is doing.
-    #[serde(skip)]
     operation: Operation,
 }
 
@@ -402,7 +401,7 @@ impl Attachment for Storage {
         let is_sane = match saved.phase {
             Phase::ToDriver { lba, blocks } => fits(lba, blocks),
             Phase::FromDriver { lba, blocks, .. } => fits(lba, blocks) && !self.config.read_only,
-            Phase::Flush => false,
+            Phase::Flush => saved.operation == Operation::Running,
             Phase::Command | Phase::Status(_) | Phase::Broken => true,
         };
         if !is_sane || saved.data.len() > CHUNK || saved.position > saved.data.len() {

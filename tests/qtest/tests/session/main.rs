@@ -2,6 +2,7 @@
 
 mod client;
 mod discs;
+mod migration;
 mod usb;
 
 use std::fs;
