@@ -144,6 +144,14 @@ impl Monitor {
     }
 
     fn execute(&mut self, command: &Value, state: State, pc: Option<&mut Pc>) -> Result<(Value, Effect), Problem> {
+        let members = command.as_object().into_iter().flat_map(|members| members.keys());
+        let odd = members.into_iter().find(|key| !matches!(key.as_str(), "execute" | "arguments" | "id"));
+        if let Some(odd) = odd {
+            return Err(("GenericError", format!("QMP input member '{odd}' is unexpected")));
+        }
+        if command.get("arguments").is_some_and(|arguments| !arguments.is_object()) {
+            return Err(("GenericError", "QMP input member 'arguments' must be an object".to_owned()));
+        }
         let name = command.get("execute").and_then(Value::as_str);
         let name = name.ok_or(("GenericError", "QMP input lacks member 'execute'".to_owned()))?;
         let known = COMMANDS.contains(&name);
@@ -303,11 +311,14 @@ fn line(value: &Value) -> String {
     format!("{value}\r\n")
 }
 
-/// Finds the ends of objects in a stream, and makes single quotes double ones.
+/// Finds the ends of objects in a stream, and makes single quotes double ones. What cannot become an object ends where that is
+/// seen, and what follows is passed over up to the end of the line, or to what could begin another one.
 #[derive(Debug, Default)]
 struct Splitter {
     command: Vec<u8>,
-    depth: u32,
+    /// What closes the objects and lists that are open.
+    closers: Vec<u8>,
+    passes_over: bool,
     /// The quote that a string began with.
     quote: Option<u8>,
     /// The byte before was a backslash in a string.
@@ -318,20 +329,24 @@ impl Splitter {
     fn receive(&mut self, bytes: &[u8]) -> Vec<Vec<u8>> {
         let mut commands = Vec::new();
         for byte in bytes.iter().copied() {
-            if self.command.is_empty() && (byte.is_ascii_whitespace() || byte == 0xff) {
+            self.passes_over &= byte >= b' ' && !matches!(byte, b'{' | b'[' | 0xff);
+            if self.passes_over || self.command.is_empty() && (byte.is_ascii_whitespace() || byte == 0xff) {
                 continue;
             }
-            self.take(byte);
-            let is_whole =
-                self.quote.is_none() && self.depth == 0 && (matches!(byte, b'}' | b']') || byte.is_ascii_whitespace());
-            if is_whole || self.command.len() > COMMAND_MAX {
+            let is_good = self.take(byte);
+            let is_whole = self.quote.is_none()
+                && self.closers.is_empty()
+                && (matches!(byte, b'}' | b']') || byte.is_ascii_whitespace());
+            if is_whole || !is_good || self.command.len() > COMMAND_MAX {
                 commands.push(std::mem::take(self).command);
+                self.passes_over = !is_whole && byte >= b' ';
             }
         }
         commands
     }
 
-    fn take(&mut self, byte: u8) {
+    /// Takes a byte. `false`: no object has it there.
+    fn take(&mut self, byte: u8) -> bool {
         let in_single = self.quote == Some(b'\'');
         match byte {
             _ if self.escaped => {
@@ -345,17 +360,28 @@ impl Splitter {
             b'"' if in_single => self.command.push(b'\\'),
             b'"' | b'\'' if self.quote == Some(byte) => {
                 self.quote = None;
-                return self.command.push(b'"');
+                self.command.push(b'"');
+                return true;
             }
             b'"' | b'\'' if self.quote.is_none() => {
                 self.quote = Some(byte);
-                return self.command.push(b'"');
+                self.command.push(b'"');
+                return true;
             }
-            b'{' | b'[' if self.quote.is_none() => self.depth += 1,
-            b'}' | b']' if self.quote.is_none() => self.depth = self.depth.saturating_sub(1),
+            b'{' if self.quote.is_none() => self.closers.push(b'}'),
+            b'[' if self.quote.is_none() => self.closers.push(b']'),
+            b'}' | b']' if self.quote.is_none() && self.closers.pop() != Some(byte) => {
+                self.command.push(byte);
+                return false;
+            }
             _ => {}
         }
         self.command.push(byte);
+        match self.quote {
+            // No character of UTF-8 has these.
+            Some(_) => byte >= b' ' && !matches!(byte, 0xc0 | 0xc1 | 0xf5..),
+            None => byte.is_ascii_whitespace() || matches!(byte, b'!'..=b'~') && byte != b'%',
+        }
     }
 }
 
@@ -399,6 +425,33 @@ mod unit {
         let expected = [Value::Null, json!("GenericError"), json!("CommandNotFound"), json!("GenericError")];
         assert_eq!(classes[..4], expected);
         assert_eq!(seen[1]["error"]["desc"], "there is no machine");
+    }
+
+    /// What QEMU's `qmp/protocol` does.
+    #[test]
+    fn what_cannot_become_a_command_is_refused_at_once() {
+        let mut monitor = Monitor { negotiated: true, ..Monitor::default() };
+        for bytes in [
+            &b"{]\n"[..],
+            b"{\xff",
+            b"{\x01",
+            b"{'bad \xff",
+            b"{'execute': 'nonexistent', 'id':'\n",
+            b"%p",
+            b"null\n",
+            b"{}",
+            b"{'execute': true}",
+            b"{'execute': 'quit', 'arguments': []}",
+            b"{'execute': 'quit', 'extra': true}",
+        ] {
+            for (bytes, class) in [(bytes, "GenericError"), (b"{'execute': 'no-such-cmd'}\n", "CommandNotFound")] {
+                let commands = monitor.receive(bytes);
+                let answers = commands.iter().map(|command| monitor.perform(command, STATE, None).0);
+                let answers: Vec<Value> = answers.map(|answer| serde_json::from_str(&answer).unwrap()).collect();
+                let classes: Vec<_> = answers.iter().map(|answer| &answer["error"]["class"]).collect();
+                assert_eq!(classes, [class], "{}", bytes.escape_ascii());
+            }
+        }
     }
 
     #[test]
