@@ -20,7 +20,7 @@ use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
-use xen_abi::start_info::{SIF_MOD_START_PFN, StartInfo};
+use xen_abi::start_info::{SIF_INITDOMAIN, SIF_MOD_START_PFN, StartInfo};
 use xen_abi::{PAGE_SHIFT, PAGE_SIZE, Port};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -70,6 +70,12 @@ pub fn layout() -> Option<&'static ImageLayout> {
 #[must_use]
 pub fn start_info() -> Option<&'static StartInfo> {
     START_INFO.get()
+}
+
+/// Whether this is the control domain, the first one of the machine.
+#[must_use]
+pub fn is_control_domain() -> bool {
+    start_info().is_some_and(|info| info.flags & SIF_INITDOMAIN != 0)
 }
 
 /// The page with the start information, which the toolstack reads and writes when it saves and restores the domain. `None` on

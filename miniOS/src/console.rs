@@ -7,10 +7,12 @@
 //! A QEMU from 9.0 on that serves this console reads its ring only when the store says that somebody is there, as for any
 //! frontend: [`announce`].
 //!
+//! The control domain has no console 0: what it writes goes to Xen's own.
+//!
 //! Source: Xen's public/io/console.h. Input is read by [`read`].
 
 use crate::front::console::{INPUT, OUTPUT};
-use crate::hypercall::{event as event_ops, sched};
+use crate::hypercall::{console_io, event as event_ops, sched};
 use crate::ring::{ByteReceiver, ByteSender};
 use crate::shared::SharedBytes;
 use crate::xenstore::{Xenstore, XenstoreError};
@@ -147,10 +149,13 @@ async fn keep_announced(store: &Xenstore) -> Result<(), XenstoreError> {
 
 /// Writes to the console, each line feed as carriage return and line feed.
 pub fn write(text: &str) {
-    if let Some(mut console) = CONSOLE.try_lock()
-        && let Some(console) = console.as_mut()
-    {
-        write_lines(text, |piece| console.write(piece));
+    let Some(mut console) = CONSOLE.try_lock() else { return };
+    match console.as_mut() {
+        Some(console) => write_lines(text, |piece| console.write(piece)),
+        // The control domain has no other one; who else has none is refused, and not heard.
+        None => write_lines(text, |piece| {
+            let _: Result<(), _> = console_io::write(piece);
+        }),
     }
 }
 

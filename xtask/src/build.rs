@@ -44,7 +44,12 @@ pub(crate) struct Images {
     pub(crate) demo: PathBuf,
     /// Checks of miniOS, a kernel for a PV domain of its own.
     pub(crate) selftest: PathBuf,
+    /// The hypervisor core, for a multiboot loader.
+    pub(crate) hypervisor: PathBuf,
 }
+
+/// What the hypervisor core is built with: it runs at addresses that code for the lowest or the highest 2 GiB cannot name.
+const CORE_FLAGS: &str = "['-Crelocation-model=pic','-Cno-redzone=yes','-Cllvm-args=-force-attribute=noimplicitfloat']";
 
 /// Where the images are once they are built.
 pub(crate) fn images() -> Images {
@@ -55,6 +60,7 @@ pub(crate) fn images() -> Images {
         demo: folder.join("demo.gz"),
         guest: folder.join("guest.elf"),
         selftest: folder.join("selftest.gz"),
+        hypervisor: folder.join("hypervisor.bin"),
     }
 }
 
@@ -69,11 +75,7 @@ pub(crate) fn all() -> Result<Images> {
     write(&images.guest, &fs::read(&linked)?)?;
     step.end(images.guest.display());
 
-    let step = Step::begin("Building the checks of miniOS");
-    let linked = link("pv-tests", "selftest")?;
-    verify(&linked, Kind::ParavirtualKernel)?;
-    write(&images.selftest, &pack(&linked)?)?;
-    step.end(images.selftest.display());
+    checks(&images)?;
 
     let step = Step::begin("Building the demo");
     let linked = link("stubdom", "demo")?;
@@ -100,6 +102,34 @@ pub(crate) fn all() -> Result<Images> {
     Ok(images)
 }
 
+/// Builds the hypervisor core, and the kernel that it is tested with.
+pub(crate) fn core() -> Result<Images> {
+    packages::ensure_installed(packages::BUILD)?;
+    fs::create_dir_all(paths::images())?;
+    let images = images();
+    checks(&images)?;
+    let step = Step::begin("Building the hypervisor core");
+    let linked = link_with("hypervisor", "hypervisor", CORE_FLAGS)?;
+    verify(&linked, Kind::BareMachine)?;
+    let flat = linked.with_extension("bin");
+    let output = Command::new("objcopy").args(["-O", "binary"]).args([&linked, &flat]).output();
+    let output = output.context("cannot start objcopy")?;
+    ensure!(output.status.success(), "objcopy failed: {}", String::from_utf8_lossy(&output.stderr));
+    write(&images.hypervisor, &fs::read(&flat)?)?;
+    write(&paths::images().join("hypervisor.elf"), &fs::read(&linked)?)?;
+    step.end(images.hypervisor.display());
+    Ok(images)
+}
+
+fn checks(images: &Images) -> Result<()> {
+    let step = Step::begin("Building the checks of miniOS");
+    let linked = link("pv-tests", "selftest")?;
+    verify(&linked, Kind::ParavirtualKernel)?;
+    write(&images.selftest, &pack(&linked)?)?;
+    step.end(images.selftest.display());
+    Ok(())
+}
+
 /// The agent of the testbed's dom0: linked so that it runs there whatever this machine's libraries are. Gives its path.
 pub(crate) fn agent() -> Result<PathBuf> {
     let step = Step::begin("Building the agent of dom0");
@@ -120,12 +150,16 @@ pub(crate) fn agent() -> Result<PathBuf> {
 
 /// Compiles and links one freestanding program, and returns its ELF file.
 fn link(package: &str, program: &str) -> Result<PathBuf> {
+    link_with(package, program, FLAGS)
+}
+
+fn link_with(package: &str, program: &str, flags: &str) -> Result<PathBuf> {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(paths::target, PathBuf::from);
     let output = Command::new(cargo())
         .current_dir(paths::project())
         .args(["build", "--quiet", "--release", "--package", package, "--bin", program, "--target", TARGET])
         .arg("--config")
-        .arg(format!("target.{TARGET}.rustflags={FLAGS}"))
+        .arg(format!("target.{TARGET}.rustflags={flags}"))
         .arg("--target-dir")
         .arg(&target)
         .output()

@@ -17,6 +17,7 @@ const CLIPPY_HOST: &[&str] = &[
     "--exclude=stubdom",
     "--exclude=pv-tests",
     "--exclude=guests",
+    "--exclude=hypervisor",
     "--lib",
     "--bins",
     "--tests",
@@ -36,6 +37,7 @@ const CHECKS: &[Check] = &[
     ("Running clippy on the device model's image", &clippy_image("stubdom"), &[]),
     ("Running clippy on the checks of miniOS", &clippy_image("pv-tests"), &[]),
     ("Running clippy on the test guests", &clippy_image("guests"), &[]),
+    ("Running clippy on the hypervisor core", &clippy_image("hypervisor"), &[]),
     (
         "Making the documentation",
         &["doc", "--quiet", "--workspace", "--lib", "--no-deps", "--document-private-items"],

@@ -10,6 +10,7 @@ mod elf;
 mod emulator;
 mod fuzz;
 mod guest;
+mod hypervisor;
 mod image;
 mod initrd;
 mod keymaps;
@@ -57,6 +58,8 @@ enum Task {
     Tidy,
     /// Runs every check: format, clippy, tidy, documentation, tests.
     Ci,
+    /// Runs the checks of miniOS, or another kernel, on our own hypervisor core: no Xen, no dom0.
+    Core(hypervisor::Arguments),
     /// Serves the PC on this machine by QEMU's qtest protocol. Without arguments, says where the program is.
     Qtest(qtest::Arguments),
     /// Fuzzes the devices, and keeps what is worth playing in the normal tests.
@@ -89,6 +92,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Bench(arguments) => return bench::run(&arguments),
         Task::Tidy => return tidy::run(),
         Task::Ci => return ci::run(),
+        Task::Core(arguments) => return hypervisor::run(&arguments),
         Task::Qtest(arguments) => return qtest::run(&arguments),
         Task::Fuzz(arguments) => return fuzz::run(&arguments),
         Task::Shell(arguments) => return shell::run(&arguments),

@@ -15,7 +15,7 @@ use tests::testbed::{Clock, Disk, Format, Options, Writes};
 
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{build, emulator, guest, packages, paths};
+use crate::{build, emulator, guest, hypervisor, packages, paths};
 
 /// Memory of a testbed in MiB.
 const MEMORY: u32 = 3072;
@@ -44,8 +44,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         })
         .collect();
     if arguments.list {
-        for case in cases {
-            println!("{}", case.name);
+        for name in cases.iter().map(|case| case.name).chain(hypervisor::names()) {
+            println!("{name}");
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -53,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.name.is_none() {
         counts += unit_tests()?;
     }
+    counts += hypervisor::test(arguments.name.as_deref())?;
     counts += whole_system(&cases, arguments)?;
     println!("{counts}");
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

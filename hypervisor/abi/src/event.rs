@@ -10,6 +10,7 @@ pub const EVTCHNOP_SEND: u32 = 4;
 pub const EVTCHNOP_STATUS: u32 = 5;
 pub const EVTCHNOP_ALLOC_UNBOUND: u32 = 6;
 pub const EVTCHNOP_BIND_IPI: u32 = 7;
+pub const EVTCHNOP_BIND_VCPU: u32 = 8;
 pub const EVTCHNOP_UNMASK: u32 = 9;
 pub const EVTCHNOP_RESET: u32 = 10;
 
@@ -19,6 +20,11 @@ pub const EVTCHN_2L_NR_CHANNELS: u32 = 4096;
 pub const VIRQ_TIMER: u32 = 0;
 pub const VIRQ_DEBUG: u32 = 1;
 pub const VIRQ_CONSOLE: u32 = 2;
+pub const VIRQ_DOM_EXC: u32 = 3;
+pub const VIRQ_XENOPROF: u32 = 7;
+pub const VIRQ_XENPMU: u32 = 13;
+/// Virtual interrupts are below this.
+pub const NR_VIRQS: u32 = 24;
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -64,6 +70,21 @@ pub struct PortOnly {
     pub port: Port,
 }
 
+/// The argument of bind_vcpu.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct BindVcpu {
+    pub port: Port,
+    pub vcpu: u32,
+}
+
+/// The argument of reset.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Reset {
+    pub dom: DomId,
+}
+
 pub const EVTCHNSTAT_CLOSED: u32 = 0;
 pub const EVTCHNSTAT_UNBOUND: u32 = 1;
 pub const EVTCHNSTAT_INTERDOMAIN: u32 = 2;
@@ -81,7 +102,7 @@ pub struct Status {
     pub status: u32,
     /// Out.
     pub vcpu: u32,
-    /// Out: for an interdomain channel the domain in the lower half; for a VIRQ its number.
+    /// Out: for an unbound and an interdomain channel the domain in the lower half; for a VIRQ its number.
     pub detail: u32,
     /// Out: the remote port of an interdomain channel.
     pub remote_port: Port,

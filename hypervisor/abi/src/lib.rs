@@ -47,6 +47,9 @@ pub const PAGE_SIZE: usize = 4096;
 /// Binary logarithm of [`PAGE_SIZE`].
 pub const PAGE_SHIFT: u32 = 12;
 
+/// The operation of [`Hypercall::ConsoleIo`] that prints.
+pub const CONSOLEIO_WRITE: u32 = 0;
+
 /// Number of a hypercall: the slot of the hypercall page that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]

@@ -57,6 +57,8 @@ fn structures(c: &mut Checks) {
         { "remote_dom" = remote_dom, "remote_port" = remote_port, "local_port" = local_port });
     layout!(c, "evtchn_bind_virq_t", event::BindVirq, { "virq" = virq, "vcpu" = vcpu, "port" = port });
     layout!(c, "evtchn_bind_ipi_t", event::BindIpi, { "vcpu" = vcpu, "port" = port });
+    layout!(c, "evtchn_bind_vcpu_t", event::BindVcpu, { "port" = port, "vcpu" = vcpu });
+    layout!(c, "evtchn_reset_t", event::Reset, { "dom" = dom });
     layout!(c, "evtchn_close_t", event::PortOnly, { "port" = port });
     layout!(c, "evtchn_send_t", event::PortOnly, { "port" = port });
     layout!(c, "evtchn_status_t", event::Status,
@@ -66,6 +68,16 @@ fn structures(c: &mut Checks) {
         { "dom" = dom, "nr_frames" = nr_frames, "status" = status, "frame_list" = frame_list });
     layout!(c, "gnttab_query_size_t", grant::QuerySize,
         { "dom" = dom, "nr_frames" = nr_frames, "max_nr_frames" = max_nr_frames, "status" = status });
+    layout!(c, "gnttab_map_grant_ref_t", grant::MapGrantRef,
+        { "host_addr" = host_addr, "flags" = flags, "ref" = reference, "dom" = dom, "status" = status, "handle" = handle,
+          "dev_bus_addr" = dev_bus_addr });
+    layout!(c, "gnttab_unmap_grant_ref_t", grant::UnmapGrantRef,
+        { "host_addr" = host_addr, "dev_bus_addr" = dev_bus_addr, "handle" = handle, "status" = status });
+    layout!(c, "struct gnttab_copy_ptr", grant::CopyPtr, { "u" = frame_or_reference, "domid" = domid, "offset" = offset });
+    layout!(c, "gnttab_copy_t", grant::GrantCopy,
+        { "source" = source, "dest" = dest, "len" = len, "flags" = flags, "status" = status });
+    layout!(c, "gnttab_set_version_t", grant::SetVersion, { "version" = version });
+    layout!(c, "gnttab_get_version_t", grant::GetVersion, { "dom" = dom, "version" = version });
     layout!(c, "xen_memory_reservation_t", memory::MemoryReservation,
         { "extent_start" = extent_start, "nr_extents" = nr_extents, "extent_order" = extent_order, "mem_flags" = mem_flags,
           "domid" = domid });
@@ -194,10 +206,28 @@ fn operations(c: &mut Checks) {
         "EVTCHNOP_bind_interdomain" = event::EVTCHNOP_BIND_INTERDOMAIN, "EVTCHNOP_bind_virq" = event::EVTCHNOP_BIND_VIRQ,
         "EVTCHNOP_close" = event::EVTCHNOP_CLOSE, "EVTCHNOP_send" = event::EVTCHNOP_SEND, "EVTCHNOP_status" = event::EVTCHNOP_STATUS,
         "EVTCHNOP_alloc_unbound" = event::EVTCHNOP_ALLOC_UNBOUND, "EVTCHNOP_bind_ipi" = event::EVTCHNOP_BIND_IPI,
-        "EVTCHNOP_unmask" = event::EVTCHNOP_UNMASK, "EVTCHNOP_reset" = event::EVTCHNOP_RESET,
+        "EVTCHNOP_bind_vcpu" = event::EVTCHNOP_BIND_VCPU, "EVTCHNOP_unmask" = event::EVTCHNOP_UNMASK, "EVTCHNOP_reset" = event::EVTCHNOP_RESET,
         "EVTCHN_2L_NR_CHANNELS" = event::EVTCHN_2L_NR_CHANNELS, "VIRQ_TIMER" = event::VIRQ_TIMER, "VIRQ_DEBUG" = event::VIRQ_DEBUG,
+        "VIRQ_DOM_EXC" = event::VIRQ_DOM_EXC, "VIRQ_XENOPROF" = event::VIRQ_XENOPROF,
+        "VIRQ_XENPMU" = event::VIRQ_XENPMU, "NR_VIRQS" = event::NR_VIRQS, "EVTCHNSTAT_closed" = event::EVTCHNSTAT_CLOSED,
+        "EVTCHNSTAT_pirq" = event::EVTCHNSTAT_PIRQ, "EVTCHNSTAT_virq" = event::EVTCHNSTAT_VIRQ,
         "VIRQ_CONSOLE" = event::VIRQ_CONSOLE, "EVTCHNSTAT_interdomain" = event::EVTCHNSTAT_INTERDOMAIN,
         "EVTCHNSTAT_unbound" = event::EVTCHNSTAT_UNBOUND, "EVTCHNSTAT_ipi" = event::EVTCHNSTAT_IPI,
+        "GNTTABOP_map_grant_ref" = grant::GNTTABOP_MAP_GRANT_REF, "GNTTABOP_unmap_grant_ref" = grant::GNTTABOP_UNMAP_GRANT_REF,
+        "GNTTABOP_copy" = grant::GNTTABOP_COPY, "GNTTABOP_get_version" = grant::GNTTABOP_GET_VERSION,
+        "GTF_accept_transfer" = grant::GTF_ACCEPT_TRANSFER, "GTF_transitive" = grant::GTF_TRANSITIVE,
+        "GTF_type_mask" = grant::GTF_TYPE_MASK, "GTF_sub_page" = grant::GTF_SUB_PAGE,
+        "GNTMAP_device_map" = grant::GNTMAP_DEVICE_MAP, "GNTMAP_host_map" = grant::GNTMAP_HOST_MAP,
+        "GNTMAP_readonly" = grant::GNTMAP_READONLY, "GNTMAP_application_map" = grant::GNTMAP_APPLICATION_MAP,
+        "GNTMAP_contains_pte" = grant::GNTMAP_CONTAINS_PTE, "GNTCOPY_source_gref" = grant::GNTCOPY_SOURCE_GREF,
+        "GNTCOPY_dest_gref" = grant::GNTCOPY_DEST_GREF,
+        "GNTST_okay" = grant::GNTST_OKAY, "GNTST_general_error" = grant::GNTST_GENERAL_ERROR,
+        "GNTST_bad_domain" = grant::GNTST_BAD_DOMAIN, "GNTST_bad_gntref" = grant::GNTST_BAD_GNTREF,
+        "GNTST_bad_handle" = grant::GNTST_BAD_HANDLE, "GNTST_bad_virt_addr" = grant::GNTST_BAD_VIRT_ADDR,
+        "GNTST_bad_dev_addr" = grant::GNTST_BAD_DEV_ADDR, "GNTST_no_device_space" = grant::GNTST_NO_DEVICE_SPACE,
+        "GNTST_permission_denied" = grant::GNTST_PERMISSION_DENIED, "GNTST_bad_page" = grant::GNTST_BAD_PAGE,
+        "GNTST_bad_copy_arg" = grant::GNTST_BAD_COPY_ARG, "GNTST_address_too_big" = grant::GNTST_ADDRESS_TOO_BIG,
+        "GNTST_eagain" = grant::GNTST_EAGAIN, "GNTST_no_space" = grant::GNTST_NO_SPACE,
         "GNTTABOP_setup_table" = grant::GNTTABOP_SETUP_TABLE, "GNTTABOP_query_size" = grant::GNTTABOP_QUERY_SIZE,
         "GNTTABOP_set_version" = grant::GNTTABOP_SET_VERSION, "GNTTAB_NR_RESERVED_ENTRIES" = grant::GNTTAB_NR_RESERVED_ENTRIES,
         "GNTTAB_RESERVED_CONSOLE" = grant::GNTTAB_RESERVED_CONSOLE, "GNTTAB_RESERVED_XENSTORE" = grant::GNTTAB_RESERVED_XENSTORE,

@@ -3,6 +3,7 @@
 //! Three layers: the instruction (`arch`), one function for each operation (here), and handles that own what an
 //! operation made (`event`, `grant`, `foreign`, `ioreq`).
 
+pub mod console_io;
 pub mod dm;
 pub mod event;
 pub mod grant;

@@ -61,6 +61,10 @@ fn main() {
 fn report_on_peers() -> Report {
     let mut report = Report::default();
     let Some(store) = Xenstore::of_this_domain() else {
+        // The control domain is the one that makes a store.
+        if boot::is_control_domain() {
+            return report;
+        }
         report.case("store: there is one", Err(String::new()));
         return report;
     };

@@ -1,0 +1,163 @@
+//! All domains, and everything that they share.
+
+use crate::event::Events;
+use crate::frames::Frames;
+use crate::grant::Grants;
+use crate::memory::{Memory, Mfn, WORDS};
+use crate::schedule::Queue;
+use crate::time::Scale;
+use crate::vcpu::{Vcpu, VcpuId};
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use xen_abi::DomId;
+use xen_abi::shared_info::{SharedInfo, VcpuInfo};
+use zerocopy::IntoBytes as _;
+
+/// A domain.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// It may do what the control domain does.
+    pub is_privileged: bool,
+    /// Its processors.
+    pub vcpus: Vec<Vcpu>,
+    /// The page that it shares with the hypervisor.
+    pub shared_info: Mfn,
+    /// Pages that it has.
+    pub pages: u64,
+    /// Why it has ended.
+    pub shutdown: Option<u32>,
+}
+
+/// Characters of the console that wait for the machine to print them.
+const CONSOLE: usize = 16384;
+
+/// The hypervisor, without its machine.
+#[derive(Debug)]
+pub struct System<M> {
+    /// The machine's memory.
+    pub memory: M,
+    /// Whose frames are.
+    pub frames: Frames,
+    /// Who signals whom.
+    pub events: Events,
+    /// Who lets whom in.
+    pub grants: Grants,
+    /// The domains.
+    pub domains: BTreeMap<DomId, Domain>,
+    /// Who waits for the processor.
+    pub queue: Queue,
+    /// Frames of the table from machine frames to those of their domains, which domains can read.
+    pub machine_to_physical: Vec<Mfn>,
+    /// The time stamp counter's.
+    pub scale: Scale,
+    /// What it had at the start.
+    pub first_tick: u64,
+    /// Nanoseconds since 1970 at the start.
+    pub wall_clock: u64,
+    /// Translations have changed: the processor is to forget those that it knows.
+    pub flush: bool,
+    /// What domains have printed.
+    console: Vec<u8>,
+}
+
+impl<M: Memory> System<M> {
+    /// A system without domains.
+    #[must_use]
+    pub fn new(memory: M, frames: Frames, machine_to_physical: Vec<Mfn>, (scale, first_tick): (Scale, u64)) -> Self {
+        Self {
+            memory,
+            frames,
+            events: Events::new(),
+            grants: Grants::new(),
+            domains: BTreeMap::new(),
+            queue: Queue::default(),
+            machine_to_physical,
+            scale,
+            first_tick,
+            wall_clock: 0,
+            flush: false,
+            console: Vec::new(),
+        }
+    }
+
+    /// System time at this count of the time stamp counter.
+    #[must_use]
+    pub fn time(&self, ticks: u64) -> u64 {
+        self.scale.nanoseconds(ticks.saturating_sub(self.first_tick))
+    }
+
+    /// A vCPU.
+    #[must_use]
+    pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
+        self.domains.get(&id.domain)?.vcpus.get(usize::try_from(id.number).ok()?)
+    }
+
+    /// A vCPU, to be changed.
+    pub fn vcpu_mut(&mut self, id: VcpuId) -> Option<&mut Vcpu> {
+        self.domains.get_mut(&id.domain)?.vcpus.get_mut(usize::try_from(id.number).ok()?)
+    }
+
+    /// Says which frame of its domain a machine frame is.
+    pub fn set_physical(&mut self, frame: Mfn, physical: u64) {
+        let place = usize::try_from(frame.0).ok().map(|number| (number / WORDS, number % WORDS));
+        if let Some((page, index)) = place
+            && let Some(page) = self.machine_to_physical.get(page)
+        {
+            self.memory.store(*page, index, physical);
+        }
+    }
+
+    /// Prints, as far as there is room.
+    pub fn print(&mut self, bytes: &[u8]) {
+        let room = CONSOLE.saturating_sub(self.console.len()).min(bytes.len());
+        self.console.extend_from_slice(bytes.get(..room).unwrap_or_default());
+    }
+
+    /// What is to be printed.
+    pub fn take_console(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.console)
+    }
+
+    /// Tells a vCPU what time it is. It computes the rest.
+    pub fn tell_time(&mut self, id: VcpuId, ticks: u64) {
+        let Some(domain) = self.domains.get(&id.domain) else { return };
+        let Some(offset) = vcpu_info(id.number) else { return };
+        let offset = offset.saturating_add(core::mem::offset_of!(VcpuInfo, time));
+        let info = self.scale.info(ticks, self.time(ticks));
+        let mut version = [0; 4];
+        self.memory.read(domain.shared_info, offset, &mut version);
+        let version = u32::from_le_bytes(version) | 1;
+        // Odd while it is changed.
+        self.memory.write(domain.shared_info, offset, &version.to_le_bytes());
+        self.memory.write(domain.shared_info, offset.saturating_add(4), info.as_bytes().get(4..).unwrap_or_default());
+        self.memory.write(domain.shared_info, offset, &version.wrapping_add(1).to_le_bytes());
+    }
+
+    /// Whether a vCPU has masked events.
+    #[must_use]
+    pub fn is_masked(&self, id: VcpuId) -> bool {
+        self.mask_place(id).is_none_or(|(frame, offset)| {
+            let mut byte = [0];
+            self.memory.read(frame, offset, &mut byte);
+            byte != [0]
+        })
+    }
+
+    /// Masks its events, or lets them come.
+    pub fn set_masked(&mut self, id: VcpuId, masked: bool) {
+        if let Some((frame, offset)) = self.mask_place(id) {
+            self.memory.write(frame, offset, &[masked.into()]);
+        }
+    }
+
+    fn mask_place(&self, id: VcpuId) -> Option<(Mfn, usize)> {
+        let domain = self.domains.get(&id.domain)?;
+        Some((domain.shared_info, vcpu_info(id.number)?.saturating_add(1)))
+    }
+}
+
+/// Where the information about a vCPU is in the shared page.
+pub(crate) fn vcpu_info(number: u32) -> Option<usize> {
+    let number = usize::try_from(number).ok().filter(|number| *number < 32)?;
+    Some(core::mem::offset_of!(SharedInfo, vcpu_info).saturating_add(number.saturating_mul(size_of::<VcpuInfo>())))
+}

@@ -1,0 +1,146 @@
+//! Traps and events of a domain's kernel: frames on its stack, and the way back.
+//!
+//! Source: Xen's `xen/arch/x86/x86_64/entry.S` (`create_bounce_frame`) for the frame; `public/arch-x86/xen-x86_64.h`, `struct
+//! iret_context`, for the way back.
+//! Not modelled: a user mode of domains.
+
+use crate::errno::Errno;
+use crate::memory::{Memory, Mfn};
+use crate::system::{System, vcpu_info};
+use crate::vcpu::{INTERRUPTS, Registers, VcpuId, sane_flags};
+use crate::walk::AddressSpace;
+use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
+use xen_abi::sched::SHUTDOWN_CRASH;
+use xen_abi::shared_info::VcpuInfo;
+
+/// Vector of a page fault.
+pub const PAGE_FAULT: u8 = 14;
+/// Exceptions with an error code.
+const WITH_ERROR: u32 = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17;
+/// Error code of a page fault: it was ring 3.
+const BY_USER: u64 = 1 << 2;
+/// Flags that are off when a handler begins: trap, nested task, resume, virtual 8086, alignment check.
+const FLAGS_OFF: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+/// `TI_GET_IF`: events are masked when the handler begins.
+const MASKS_EVENTS: u8 = 1 << 2;
+/// The privilege level in a selector.
+const PRIVILEGE: u64 = 3;
+
+/// What HYPERVISOR_iret takes from the stack.
+#[derive(Clone, Copy, Debug, Default, zerocopy::FromBytes, zerocopy::IntoBytes)]
+#[repr(C)]
+struct IretContext {
+    rax: u64,
+    r11: u64,
+    rcx: u64,
+    flags: u64,
+    rip: u64,
+    cs: u64,
+    rflags: u64,
+    rsp: u64,
+    ss: u64,
+}
+
+impl<M: Memory> System<M> {
+    /// The address space that a vCPU is in.
+    pub(crate) fn space(&mut self, id: VcpuId) -> AddressSpace<'_, M> {
+        let top = self.vcpu(id).map_or(Mfn(u64::MAX), |vcpu| vcpu.top);
+        AddressSpace { memory: &mut self.memory, top }
+    }
+
+    /// A vCPU has caused an exception: its kernel hears of it, or its domain ends.
+    pub fn exception(&mut self, id: VcpuId, registers: &mut Registers, vector: u8, fault_address: u64) {
+        let Some(trap) = self.vcpu(id).and_then(|vcpu| vcpu.trap(vector)) else {
+            return self.crash(id, registers, &alloc::format!("exception {vector}, which its kernel does not handle"));
+        };
+        let mut error = (vector < 32 && WITH_ERROR >> vector & 1 != 0).then_some(registers.error);
+        if vector == PAGE_FAULT {
+            self.set_fault_address(id, fault_address);
+            // Its kernel is in ring 3, but need not know.
+            error = error.map(|error| error & !BY_USER);
+        }
+        let cs = u64::from(trap.cs);
+        if self.enter_kernel(id, registers, (cs, trap.address), error, trap.flags & MASKS_EVENTS != 0).is_err() {
+            let why = alloc::format!("exception {vector} at {:#x}, and its stack cannot take it", registers.rip);
+            self.crash(id, registers, &why);
+        }
+    }
+
+    /// Lets a vCPU hear of events, if there are some and it wants to.
+    pub fn deliver_events(&mut self, id: VcpuId, registers: &mut Registers) {
+        if self.is_masked(id) || !self.events.upcall_pending(&self.memory, id.domain, id.number) {
+            return;
+        }
+        let Some(callback) = self.vcpu(id).map(|vcpu| vcpu.event_callback).filter(|address| *address != 0) else {
+            return;
+        };
+        if self.enter_kernel(id, registers, (FLAT_KERNEL_CS.into(), callback), None, true).is_err() {
+            self.crash(id, registers, "an event, and its stack cannot take it");
+        }
+    }
+
+    /// Puts a frame on its stack, and goes on at an address of its kernel.
+    fn enter_kernel(
+        &mut self,
+        id: VcpuId,
+        registers: &mut Registers,
+        (cs, address): (u64, u64),
+        error: Option<u64>,
+        masks: bool,
+    ) -> Result<(), Errno> {
+        let masked = self.is_masked(id);
+        let flags = registers.rflags & !INTERRUPTS | if masked { 0 } else { INTERRUPTS };
+        // That it is the kernel shows in the privilege level; whether events were masked is in the upper half.
+        let code = registers.cs & !PRIVILEGE | u64::from(masked) << 32;
+        let words =
+            [registers.rcx, registers.r11, error.unwrap_or(0), registers.rip, code, flags, registers.rsp, registers.ss];
+        let mut stack = registers.rsp & !15;
+        for (place, word) in words.iter().enumerate().rev() {
+            if place == 2 && error.is_none() {
+                continue;
+            }
+            stack = stack.wrapping_sub(8);
+            self.space(id).put(stack, word)?;
+        }
+        if masks {
+            self.set_masked(id, true);
+        }
+        registers.rsp = stack;
+        registers.rip = address;
+        registers.cs = cs | PRIVILEGE;
+        registers.ss = FLAT_KERNEL_SS.into();
+        registers.rflags = sane_flags(registers.rflags & !FLAGS_OFF);
+        Ok(())
+    }
+
+    /// HYPERVISOR_iret: goes on where a frame on the stack says.
+    pub(crate) fn iret(&mut self, id: VcpuId, registers: &mut Registers) {
+        let Ok(context) = self.space(id).get::<IretContext>(registers.rsp) else {
+            return self.crash(id, registers, "HYPERVISOR_iret without a frame on its stack");
+        };
+        self.set_masked(id, context.rflags & INTERRUPTS == 0);
+        registers.rax = context.rax;
+        registers.r11 = context.r11;
+        registers.rcx = context.rcx;
+        registers.rip = context.rip;
+        registers.cs = context.cs & 0xffff | PRIVILEGE;
+        registers.ss = context.ss & 0xffff | PRIVILEGE;
+        registers.rflags = sane_flags(context.rflags);
+        registers.rsp = context.rsp;
+    }
+
+    fn set_fault_address(&mut self, id: VcpuId, address: u64) {
+        let place = self.domains.get(&id.domain).map(|domain| domain.shared_info).zip(vcpu_info(id.number));
+        if let Some((frame, offset)) = place {
+            let offset = offset.saturating_add(core::mem::offset_of!(VcpuInfo, arch));
+            self.memory.write(frame, offset, &address.to_le_bytes());
+        }
+    }
+
+    /// A domain cannot go on.
+    pub fn crash(&mut self, id: VcpuId, registers: &Registers, why: &str) {
+        let at = registers.rip;
+        self.print(alloc::format!("{}v{} has crashed at {at:#x}: {why}\r\n", id.domain, id.number).as_bytes());
+        self.shut_down(id.domain, SHUTDOWN_CRASH);
+    }
+}

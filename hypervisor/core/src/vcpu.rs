@@ -1,0 +1,151 @@
+//! A virtual processor: its registers, where it wants what to go, and what it does just now.
+
+use crate::memory::Mfn;
+use alloc::vec::Vec;
+use xen_abi::trap::TrapInfo;
+use xen_abi::vcpu::RunstateInfo;
+use xen_abi::{DomId, Port};
+
+/// Which one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct VcpuId {
+    /// Of this domain.
+    pub domain: DomId,
+    /// Its number there.
+    pub number: u32,
+}
+
+/// What the processor has while it is in the hypervisor. The machine's entry code makes it, so the order is its.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+#[expect(missing_docs, reason = "registers")]
+pub struct Registers {
+    pub r15: u64,
+    pub r14: u64,
+    pub r13: u64,
+    pub r12: u64,
+    pub rbp: u64,
+    pub rbx: u64,
+    pub r11: u64,
+    pub r10: u64,
+    pub r9: u64,
+    pub r8: u64,
+    pub rax: u64,
+    pub rcx: u64,
+    pub rdx: u64,
+    pub rsi: u64,
+    pub rdi: u64,
+    /// Why the processor came: the vector of a trap or an interrupt, or what the entry code says of a system call.
+    pub entry: u64,
+    pub error: u64,
+    pub rip: u64,
+    pub cs: u64,
+    pub rflags: u64,
+    pub rsp: u64,
+    pub ss: u64,
+}
+
+/// Interrupts are on, as they always are in a domain; its kernel masks events instead.
+pub const INTERRUPTS: u64 = 1 << 9;
+/// Bits of the flags register that are always one, and those that a domain may set: carry to overflow, resume, alignment
+/// check, and identification, but neither privilege nor virtual-8086 mode.
+const FLAGS_FIXED: u64 = 1 << 1 | INTERRUPTS;
+const FLAGS_ALLOWED: u64 = 0x0024_0dd5;
+
+/// The flags register as it may be in a domain.
+#[must_use]
+pub const fn sane_flags(flags: u64) -> u64 {
+    flags & FLAGS_ALLOWED | FLAGS_FIXED
+}
+
+/// What a vCPU is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It runs, or would like to.
+    Ready,
+    /// It waits for an event.
+    Blocked,
+    /// It waits for one of these ports, masked or not, or for its time.
+    Polling(Vec<Port>, Option<u64>),
+    /// It is not there.
+    Offline,
+}
+
+/// Numbers of exceptions, of which a table has a place each.
+pub const VECTORS: usize = 256;
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Vcpu {
+    /// Its registers, while another one runs.
+    pub registers: Registers,
+    /// The top table in kernel mode.
+    pub top: Mfn,
+    /// Where traps go; those with address 0 go nowhere.
+    pub traps: Vec<TrapInfo>,
+    /// Where events go.
+    pub event_callback: u64,
+    /// Where a return goes that fails.
+    pub failsafe_callback: u64,
+    /// What it is at.
+    pub state: State,
+    /// When VIRQ_TIMER is due, in system time.
+    pub timer: Option<u64>,
+    /// How long it was at what.
+    pub runstate: RunstateInfo,
+}
+
+/// Indexes of [`RunstateInfo::time`]: `RUNSTATE_*` of `public/vcpu.h`.
+pub const RUNNING: u32 = 0;
+/// It could run, but another one does.
+pub const RUNNABLE: u32 = 1;
+/// It waits.
+pub const BLOCKED: u32 = 2;
+/// It is not there.
+pub const OFFLINE: u32 = 3;
+
+impl Vcpu {
+    /// One that begins with these registers.
+    #[must_use]
+    pub fn new(registers: Registers, top: Mfn, now: u64) -> Self {
+        let runstate = RunstateInfo { state: RUNNABLE, state_entry_time: now, ..RunstateInfo::default() };
+        Self {
+            registers,
+            top,
+            traps: Vec::new(),
+            event_callback: 0,
+            failsafe_callback: 0,
+            state: State::Ready,
+            timer: None,
+            runstate,
+        }
+    }
+
+    /// Notes that it is at something else from now on.
+    pub fn note(&mut self, state: u32, now: u64) {
+        note(&mut self.runstate, state, now);
+    }
+
+    /// How long it was at what, up to now.
+    #[must_use]
+    pub fn runstate(&self, now: u64) -> RunstateInfo {
+        let mut info = self.runstate;
+        let state = info.state;
+        note(&mut info, state, now);
+        info
+    }
+
+    /// Where a trap goes.
+    #[must_use]
+    pub fn trap(&self, vector: u8) -> Option<TrapInfo> {
+        self.traps.iter().find(|trap| trap.vector == vector && trap.address != 0).copied()
+    }
+}
+
+fn note(info: &mut RunstateInfo, state: u32, now: u64) {
+    let time = usize::try_from(info.state).ok().and_then(|before| info.time.get_mut(before));
+    if let Some(time) = time {
+        *time = time.saturating_add(now.saturating_sub(info.state_entry_time));
+    }
+    (info.state, info.state_entry_time) = (state, now);
+}

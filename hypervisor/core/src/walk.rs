@@ -1,0 +1,95 @@
+//! Virtual addresses of a domain, looked up in its page tables by the hypervisor.
+
+use crate::entry::{Entry, Level};
+use crate::errno::Errno;
+use crate::frames::HYPERVISOR_ENTRIES;
+use crate::memory::{Memory, Mfn};
+use xen_abi::PAGE_SIZE;
+
+/// An address space: the memory, and a top table in it.
+#[derive(Debug)]
+pub struct AddressSpace<'a, M> {
+    /// The memory.
+    pub memory: &'a mut M,
+    /// The top table.
+    pub top: Mfn,
+}
+
+impl<M: Memory> AddressSpace<'_, M> {
+    /// The lowest table for an address, and the index in it.
+    pub fn lowest(&self, address: u64) -> Result<(Mfn, usize), Errno> {
+        // Canonical, and not the hypervisor's.
+        let is_canonical = matches!(address >> 47, 0 | 0x1_ffff);
+        if !is_canonical || HYPERVISOR_ENTRIES.contains(&Level::L4.index(address)) {
+            return Err(Errno::EFAULT);
+        }
+        let mut table = self.top;
+        for level in [Level::L4, Level::L3, Level::L2] {
+            let entry = Entry(self.memory.load(table, level.index(address)));
+            if !entry.is_present() {
+                return Err(Errno::EFAULT);
+            }
+            table = entry.frame();
+        }
+        Ok((table, Level::L1.index(address)))
+    }
+
+    fn page(&self, address: u64, write: bool) -> Result<Mfn, Errno> {
+        let (table, index) = self.lowest(address)?;
+        let entry = Entry(self.memory.load(table, index));
+        let is_good = entry.is_present() && (entry.is_writable() || !write);
+        is_good.then(|| entry.frame()).ok_or(Errno::EFAULT)
+    }
+
+    /// Copies bytes of the domain.
+    pub fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), Errno> {
+        let mut address = address;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let frame = self.page(address, false)?;
+            let (offset, length) = part(address, rest.len());
+            let (now, later) = rest.split_at_mut_checked(length).ok_or(Errno::EFAULT)?;
+            self.memory.read(frame, offset, now);
+            rest = later;
+            address = advance(address, length)?;
+        }
+        Ok(())
+    }
+
+    /// Copies bytes to the domain.
+    pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<(), Errno> {
+        let mut address = address;
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let frame = self.page(address, true)?;
+            let (offset, length) = part(address, rest.len());
+            let (now, later) = rest.split_at_checked(length).ok_or(Errno::EFAULT)?;
+            self.memory.write(frame, offset, now);
+            rest = later;
+            address = advance(address, length)?;
+        }
+        Ok(())
+    }
+
+    /// Reads a value.
+    pub fn get<T: zerocopy::FromBytes + zerocopy::IntoBytes>(&self, address: u64) -> Result<T, Errno> {
+        let mut value = T::new_zeroed();
+        self.read(address, value.as_mut_bytes())?;
+        Ok(value)
+    }
+
+    /// Writes a value.
+    pub fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, address: u64, value: &T) -> Result<(), Errno> {
+        self.write(address, value.as_bytes())
+    }
+}
+
+/// The offset in the page, and how many of the bytes are in it.
+fn part(address: u64, length: usize) -> (usize, usize) {
+    let offset = usize::try_from(address).unwrap_or(0) & (PAGE_SIZE - 1);
+    (offset, length.min(PAGE_SIZE.saturating_sub(offset)))
+}
+
+fn advance(address: u64, length: usize) -> Result<u64, Errno> {
+    u64::try_from(length).ok().and_then(|length| address.checked_add(length)).ok_or(Errno::EFAULT)
+}

@@ -1,0 +1,187 @@
+//! The processor: segments, interrupts, system calls, and registers that Rust has no words for.
+//!
+//! Source: AMD64 Architecture Programmer's Manual, volume 2, chapters 4, 6 and 8; selectors are those of
+//! `public/arch-x86/xen-x86_64.h`, so that SYSRET and domains find theirs.
+// UNSAFETY: loads tables that decide what every later instruction does.
+#![expect(unsafe_code)]
+
+use crate::entry;
+use core::arch::asm;
+use core::cell::UnsafeCell;
+
+/// Selectors of the hypervisor's segments, and of the first of those of domains (32-bit code, data, 64-bit code).
+pub(crate) const CODE: u16 = 0xe008;
+const DATA: u16 = 0xe010;
+const DOMAINS: u16 = 0xe023;
+const TASK: u16 = 0xe040;
+/// Descriptors in the table.
+const DESCRIPTORS: usize = TASK as usize / 8 + 2;
+/// Bytes of the stack that NMI, double fault and machine check have each.
+const STACK: usize = 8192;
+
+/// What is written once, before the processor is told of it.
+#[repr(C, align(16))]
+struct Table<T>(UnsafeCell<T>);
+
+// SAFETY: there is one processor, and only `begin` writes.
+unsafe impl<T> Sync for Table<T> {}
+
+static SEGMENTS: Table<[u64; DESCRIPTORS]> = Table(UnsafeCell::new([0; DESCRIPTORS]));
+static INTERRUPTS: Table<[[u64; 2]; 256]> = Table(UnsafeCell::new([[0; 2]; 256]));
+/// The task state segment, in words of 32 bits.
+static TASK_STATE: Table<[u32; 26]> = Table(UnsafeCell::new([0; 26]));
+static STACKS: Table<[[u8; STACK]; 3]> = Table(UnsafeCell::new([[0; STACK]; 3]));
+
+/// What the processor is told where a table is by.
+#[repr(C, packed)]
+struct Pointer {
+    limit: u16,
+    base: u64,
+}
+
+/// Model-specific registers.
+mod msr {
+    pub(super) const EFER: u32 = 0xc000_0080;
+    pub(super) const STAR: u32 = 0xc000_0081;
+    pub(super) const LSTAR: u32 = 0xc000_0082;
+    pub(super) const CSTAR: u32 = 0xc000_0083;
+    pub(super) const SFMASK: u32 = 0xc000_0084;
+}
+
+/// Flags that a system call clears: trap, interrupt, direction, nested task, resume, alignment check.
+const CLEARED: u64 = 1 << 8 | 1 << 9 | 1 << 10 | 1 << 14 | 1 << 16 | 1 << 18;
+
+/// Sets all of it up.
+pub(crate) fn begin() {
+    let task = TASK_STATE.0.get() as u64;
+    let mut segments = [0; DESCRIPTORS];
+    let mut set = |selector: u16, descriptor: u64| segments[usize::from(selector >> 3)] = descriptor;
+    set(CODE, 0x00af_9a00_0000_ffff);
+    set(DATA, 0x00cf_9200_0000_ffff);
+    set(DOMAINS, 0x00cf_fa00_0000_ffff);
+    set(DOMAINS + 8, 0x00cf_f200_0000_ffff);
+    set(DOMAINS + 16, 0x00af_fa00_0000_ffff);
+    set(TASK, 103 | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56);
+    set(TASK + 8, task >> 32);
+
+    let mut state = [0_u32; 26];
+    let mut put = |at: usize, address: u64| {
+        let [a, b, c, d, e, f, g, h] = address.to_le_bytes();
+        (state[at], state[at + 1]) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    };
+    put(1, entry::stack_top());
+    for number in 0..3 {
+        // The first interrupt stack is at word 9.
+        put(9 + number * 2, STACKS.0.get() as u64 + ((number + 1) * STACK) as u64);
+    }
+    state[25] = 104 << 16;
+
+    let mut interrupts = [[0; 2]; 256];
+    for (vector, address) in entry::vectors() {
+        let stack = match vector {
+            2 => 1,
+            8 => 2,
+            18 => 3,
+            _ => 0,
+        };
+        // Domains may cause breakpoints and overflows by themselves.
+        let level = if matches!(vector, 3 | 4) { 3 } else { 0 };
+        let kind = 0x8e00 | level << 13 | stack;
+        interrupts[usize::from(vector)] =
+            [address & 0xffff | u64::from(CODE) << 16 | kind << 32 | (address >> 16 & 0xffff) << 48, address >> 32];
+    }
+    // SAFETY: nobody uses the tables yet.
+    unsafe { SEGMENTS.0.get().write(segments) };
+    // SAFETY: as above.
+    unsafe { TASK_STATE.0.get().write(state) };
+    // SAFETY: as above.
+    unsafe { INTERRUPTS.0.get().write(interrupts) };
+    load();
+    set_msr(msr::EFER, get_msr(msr::EFER) | 1);
+    set_msr(msr::STAR, u64::from(DOMAINS) << 48 | u64::from(CODE) << 32);
+    set_msr(msr::LSTAR, entry::system_call());
+    set_msr(msr::CSTAR, entry::system_call());
+    set_msr(msr::SFMASK, CLEARED);
+}
+
+/// Tells the processor where the tables are.
+fn load() {
+    let limit = |length: usize| u16::try_from(length - 1).unwrap_or(u16::MAX);
+    let segments = Pointer { limit: limit(DESCRIPTORS * 8), base: SEGMENTS.0.get() as u64 };
+    let interrupts = Pointer { limit: limit(256 * 16), base: INTERRUPTS.0.get() as u64 };
+    // SAFETY: the tables are complete, and stay.
+    unsafe {
+        asm!(
+            "lgdt [{segments}]",
+            "lidt [{interrupts}]",
+            "push {code}",
+            "lea {scratch}, [rip + 2f]",
+            "push {scratch}",
+            "retfq",
+            "2:",
+            "mov ss, {data:e}",
+            "mov ds, {zero:e}",
+            "mov es, {zero:e}",
+            "ltr {task:x}",
+            segments = in(reg) &raw const segments,
+            interrupts = in(reg) &raw const interrupts,
+            code = in(reg) u64::from(CODE),
+            data = in(reg) u32::from(DATA),
+            task = in(reg) u32::from(TASK),
+            zero = in(reg) 0_u32,
+            scratch = out(reg) _,
+        );
+    }
+}
+
+/// Reads a model-specific register, which exists.
+pub(crate) fn get_msr(number: u32) -> u64 {
+    let (low, high): (u32, u32);
+    // SAFETY: reading a register that every processor in long mode has changes nothing.
+    unsafe {
+        asm!("rdmsr", in("ecx") number, out("eax") low, out("edx") high, options(nomem, nostack, preserves_flags))
+    };
+    u64::from(high) << 32 | u64::from(low)
+}
+
+/// Writes one.
+pub(crate) fn set_msr(number: u32, value: u64) {
+    let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
+    let (low, high) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes([e, f, g, h]));
+    // SAFETY: callers set what the manual says, with addresses of entry code.
+    unsafe { asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nostack, preserves_flags)) };
+}
+
+/// The time stamp counter.
+pub(crate) fn ticks() -> u64 {
+    // SAFETY: every processor in long mode has it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// The address that a page fault was about.
+pub(crate) fn fault_address() -> u64 {
+    let value;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr2", out(reg) value, options(nomem, nostack, preserves_flags)) };
+    value
+}
+
+/// Takes another top table, and forgets all translations.
+pub(crate) fn set_top(address: u64) {
+    // SAFETY: every top table that was checked has the hypervisor's entries, and so has the hypervisor's own.
+    unsafe { asm!("mov cr3, {}", in(reg) address, options(nostack, preserves_flags)) };
+}
+
+/// Waits for an interrupt, in whose entry nothing is done but to acknowledge it.
+pub(crate) fn sleep() {
+    // SAFETY: the entries of interrupts keep all registers.
+    unsafe { asm!("sti", "hlt", "cli") };
+}
+
+/// Stands still for ever.
+pub(crate) fn stop() -> ! {
+    loop {
+        // SAFETY: nothing more is to come.
+        unsafe { asm!("cli", "hlt", options(nomem, nostack)) };
+    }
+}

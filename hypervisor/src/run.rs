@@ -1,0 +1,180 @@
+//! The loop that there is: a domain comes in, something is done about it, and somebody goes on.
+// UNSAFETY: the one value of the hypervisor, and the registers that entry code leaves.
+#![expect(unsafe_code)]
+
+use crate::entry::{self, FLOATING_POINT, FloatingPoint, Place, SPURIOUS, SYSTEM_CALL, TIMER};
+use crate::physical::Physical;
+use crate::serial::{self, say};
+use crate::timer::Timer;
+use crate::{boot, cpu, port};
+use alloc::collections::BTreeMap;
+use core::cell::UnsafeCell;
+use hypervisor_core::system::System;
+use hypervisor_core::vcpu::{Registers, State, VcpuId};
+use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
+
+/// The hypervisor.
+pub(crate) struct Hypervisor {
+    pub(crate) system: System<Physical>,
+    pub(crate) timer: Timer,
+    /// Floating point of those that do not run.
+    pub(crate) floating_point: BTreeMap<VcpuId, FloatingPoint>,
+    /// Whose registers are on the stack.
+    pub(crate) loaded: Option<VcpuId>,
+}
+
+/// The one value, once there is one.
+struct Cell(UnsafeCell<Option<Hypervisor>>);
+
+// SAFETY: there is one processor, which is in the hypervisor once at a time: interrupts are off there.
+unsafe impl Sync for Cell {}
+
+static HYPERVISOR: Cell = Cell(UnsafeCell::new(None));
+
+/// Begins with the first domain.
+pub(crate) fn begin(hypervisor: Hypervisor) -> ! {
+    // SAFETY: nobody uses it yet.
+    unsafe { *HYPERVISOR.0.get() = Some(hypervisor) };
+    let registers = entry::first_registers();
+    // SAFETY: the stack of entries is used by nobody yet.
+    unsafe { registers.write(Registers::default()) };
+    // SAFETY: as above.
+    go_on(unsafe { &mut *registers });
+    entry::begin()
+}
+
+/// A domain has come in. Called by entry code alone, with what it left on the stack.
+pub(crate) extern "C" fn enter(registers: &mut Registers) {
+    // SAFETY: nobody else is in the hypervisor.
+    let Some(hypervisor) = (unsafe { &mut *HYPERVISOR.0.get() }) else { return };
+    let Some(id) = hypervisor.loaded else { return };
+    let now = hypervisor.system.time(cpu::ticks());
+    match registers.entry {
+        SYSTEM_CALL => hypervisor.system.hypercall(id, registers, now),
+        entry if entry == u64::from(TIMER) => hypervisor.timer.acknowledge(),
+        entry if entry == u64::from(SPURIOUS) => {}
+        // Neither is a domain's.
+        2 => say!("an NMI"),
+        18 => {
+            say!("a machine check");
+            cpu::stop();
+        }
+        vector => {
+            let vector = u8::try_from(vector).unwrap_or(u8::MAX);
+            hypervisor.system.exception(id, registers, vector, cpu::fault_address());
+        }
+    }
+    go_on(registers);
+}
+
+/// Puts the registers of whoever runs next in place, and sleeps as long as that is nobody.
+fn go_on(registers: &mut Registers) {
+    // SAFETY: nobody else is in the hypervisor.
+    let Some(hypervisor) = (unsafe { &mut *HYPERVISOR.0.get() }) else { return };
+    loop {
+        let printed = hypervisor.system.take_console();
+        serial::write(&printed);
+        hypervisor.check_end();
+        let ticks = cpu::ticks();
+        let now = hypervisor.system.time(ticks);
+        let next = hypervisor.system.next(now);
+        hypervisor.timer.arm(next.until.map(|at| at.saturating_sub(now)));
+        let Some(id) = next.vcpu else {
+            cpu::sleep();
+            continue;
+        };
+        hypervisor.load(id, registers, ticks);
+        hypervisor.system.deliver_events(id, registers);
+        if !is_canonical(registers.rip) {
+            hypervisor.system.crash(id, registers, "there is no such address");
+        }
+        if hypervisor.system.vcpu(id).is_some_and(|vcpu| vcpu.state == State::Ready) {
+            // Whatever a domain put there: it is in ring 3.
+            (registers.cs, registers.ss) = (FLAT_KERNEL_CS.into(), FLAT_KERNEL_SS.into());
+            return;
+        }
+    }
+}
+
+impl Hypervisor {
+    /// Exchanges what is on the stack, and the address space.
+    fn load(&mut self, id: VcpuId, registers: &mut Registers, ticks: u64) {
+        let flush = core::mem::take(&mut self.system.flush);
+        if self.loaded != Some(id) {
+            let place = Place::get(&FLOATING_POINT);
+            // SAFETY: entry code uses it while no Rust code does.
+            let floating_point = unsafe { &mut *place };
+            if let Some(before) = self.loaded {
+                self.floating_point.insert(before, floating_point.clone());
+                if let Some(vcpu) = self.system.vcpu_mut(before) {
+                    vcpu.registers = *registers;
+                }
+            }
+            *floating_point = self.floating_point.remove(&id).unwrap_or(FloatingPoint::new());
+            if let Some(vcpu) = self.system.vcpu(id) {
+                *registers = vcpu.registers;
+            }
+            self.loaded = Some(id);
+            self.system.tell_time(id, ticks);
+        } else if !flush {
+            return;
+        }
+        cpu::set_top(self.system.vcpu(id).map_or(boot::top_table(), |vcpu| vcpu.top.address()));
+    }
+
+    /// The machine ends with its first domain.
+    fn check_end(&self) {
+        let ended = self.system.domains.values().all(|domain| domain.shutdown.is_some());
+        if !ended {
+            return;
+        }
+        for (id, domain) in &self.system.domains {
+            say!("{id} has ended: {}", reason(domain.shutdown));
+        }
+        reset();
+    }
+}
+
+/// Names of `SHUTDOWN_*`.
+fn reason(reason: Option<u32>) -> &'static str {
+    match reason {
+        Some(0) => "power off",
+        Some(1) => "reboot",
+        Some(2) => "suspend",
+        Some(3) => "crash",
+        Some(4) => "watchdog",
+        _ => "unknown",
+    }
+}
+
+/// Resets the machine by the port of the chipset.
+pub(crate) fn reset() -> ! {
+    port::write(0xcf9, 0x02);
+    port::write(0xcf9, 0x06);
+    cpu::stop()
+}
+
+/// Something has interrupted the hypervisor itself: an interrupt while it sleeps, or a fault of its own. Called by entry code alone.
+pub(crate) extern "C" fn interrupted(registers: &Registers) {
+    match registers.entry {
+        entry if entry == u64::from(TIMER) => {
+            // SAFETY: the hypervisor sleeps, and looks at nothing of it meanwhile but this.
+            if let Some(hypervisor) = unsafe { &*HYPERVISOR.0.get() } {
+                hypervisor.timer.acknowledge();
+            }
+        }
+        entry if entry == u64::from(SPURIOUS) => {}
+        entry => {
+            let Registers { rip, rsp, error, .. } = *registers;
+            let address = cpu::fault_address();
+            say!(
+                "exception {entry} (error {error:#x}) in the hypervisor at {rip:#x}, stack {rsp:#x}, address {address:#x}"
+            );
+            reset();
+        }
+    }
+}
+
+fn is_canonical(address: u64) -> bool {
+    matches!(address >> 47, 0 | 0x1_ffff)
+}

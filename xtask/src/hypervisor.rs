@@ -1,0 +1,181 @@
+//! `cargo xtask core`: our hypervisor core in a QEMU, without Xen, without dom0 and without root; and the cases that it has
+//! to pass.
+
+use std::fs;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tests::suite::Counts;
+use tests::testbed::Emulator;
+
+use crate::{build, emulator, paths};
+
+/// Memory of the machine in MiB.
+const MEMORY: u32 = 256;
+/// How long a case may take.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// What is started.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The kernel of the first domain, instead of the checks of miniOS.
+    #[arg(long)]
+    kernel: Option<PathBuf>,
+    /// Its memory in MiB.
+    #[arg(long, default_value_t = 64)]
+    memory: u32,
+    /// Its command line.
+    #[arg(last = true)]
+    command_line: Vec<String>,
+}
+
+/// Runs a kernel, with its console on this terminal.
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let images = build::core()?;
+    let kernel = arguments.kernel.as_ref().unwrap_or(&images.selftest);
+    let emulator = emulator::find()?;
+    let mut command =
+        machine(&emulator, &images.hypervisor, kernel, arguments.memory, &arguments.command_line.join(" "));
+    let status = command.status().context("cannot start QEMU")?;
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// A machine that ends when its first domain does, with its console on the standard output.
+fn machine(emulator: &Emulator, hypervisor: &Path, kernel: &Path, memory: u32, command_line: &str) -> Command {
+    let mut command = Command::new(&emulator.program);
+    command.args(&emulator.arguments).args(["-machine", "q35", "-cpu", "max", "-no-reboot", "-display", "none"]);
+    if emulator.kvm {
+        command.args(["-accel", "kvm"]);
+    }
+    command.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-monitor", "none", "-kernel"]).arg(hypervisor);
+    // A comma parts modules, so one of the command line is doubled.
+    let module = format!("{} {command_line}", kernel.display()).replace(',', ",,");
+    command.args(["-append", &format!("dom0_mem={memory}"), "-initrd", &module]);
+    command
+}
+
+/// What a domain is started with, and what has to be printed.
+struct Case {
+    name: &'static str,
+    memory: u32,
+    command_line: &'static str,
+    says: &'static [&'static str],
+}
+
+/// All of them run the checks of miniOS.
+const CASES: &[Case] = &[
+    Case {
+        name: "the-core-runs-the-checks-of-minios",
+        memory: 64,
+        command_line: "loglevel=debug",
+        says: &["debug: command line: loglevel=debug", "PASS idle", " 0\r\n(core) d0 has ended: power off"],
+    },
+    Case {
+        name: "the-core-runs-them-in-8-mib",
+        memory: 8,
+        command_line: "",
+        says: &["DONE ", "d0 has ended: power off"],
+    },
+    Case {
+        name: "a-kernel-that-reads-nothing-says-so-and-ends",
+        memory: 16,
+        command_line: "die=null",
+        says: &["DYING", "page fault", "d0 has ended: crash"],
+    },
+    Case {
+        name: "a-kernel-without-a-stack-is-ended-by-the-core",
+        memory: 16,
+        command_line: "die=overflow",
+        says: &["DYING", "its stack cannot take it", "d0 has ended: crash"],
+    },
+    Case {
+        name: "a-kernel-that-does-what-is-no-instruction-says-so",
+        memory: 16,
+        command_line: "die=opcode",
+        says: &["DYING", "invalid opcode", "d0 has ended: crash"],
+    },
+    Case {
+        name: "too-little-memory-is-refused-by-the-core",
+        memory: 2,
+        command_line: "",
+        says: &["there is no first domain: the domain has not enough memory for its kernel"],
+    },
+];
+
+/// Runs those of them whose names have one of these parts in them, or all.
+pub(crate) fn test(names: Option<&str>) -> Result<Counts> {
+    let is_wanted = |case: &&Case| names.is_none_or(|names| names.split(',').any(|part| case.name.contains(part)));
+    let mut counts = Counts::default();
+    let cases: Vec<_> = CASES.iter().filter(is_wanted).collect();
+    if cases.is_empty() {
+        return Ok(counts);
+    }
+    let images = build::core()?;
+    let emulator = emulator::find()?;
+    let logs = paths::target().join("tests/core");
+    fs::create_dir_all(&logs)?;
+    for case in cases {
+        let start = Instant::now();
+        let log = logs.join(format!("{}.log", case.name));
+        let command = machine(&emulator, &images.hypervisor, &images.selftest, case.memory, case.command_line);
+        match perform(command, &log).and_then(|said| judge(&said, case.says)) {
+            Ok(()) => {
+                counts.passed += 1;
+                println!("ok      {} ({:.1} s)", case.name, start.elapsed().as_secs_f64());
+            }
+            Err(error) => {
+                counts.failed += 1;
+                println!("FAILED  {}: {error:#}\n        log: {}", case.name, log.display());
+            }
+        }
+    }
+    Ok(counts)
+}
+
+/// Names of the cases.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    CASES.iter().map(|case| case.name)
+}
+
+fn perform(mut command: Command, log: &Path) -> Result<String> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start QEMU")?;
+    let mut output = child.stdout.take().context("no standard output")?;
+    let reader = thread::spawn(move || {
+        let mut said = Vec::new();
+        output.read_to_end(&mut said).map(|_| said)
+    });
+    let ended = wait(&mut child);
+    if ended.is_err() {
+        // Its output ends with it.
+        child.kill()?;
+        child.wait()?;
+    }
+    let said = reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
+    fs::write(log, &said)?;
+    ended?;
+    Ok(String::from_utf8_lossy(&said).into_owned())
+}
+
+fn wait(child: &mut Child) -> Result<()> {
+    let start = Instant::now();
+    while start.elapsed() < LIMIT {
+        if child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    bail!("no end after {} s", LIMIT.as_secs())
+}
+
+/// All is there, and no check has failed.
+fn judge(said: &str, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(said.contains(word), "no {word:?} in:\n{said}");
+    }
+    ensure!(!said.contains("FAIL "), "a check has failed:\n{said}");
+    Ok(())
+}
