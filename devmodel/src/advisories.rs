@@ -2,7 +2,8 @@
 //!
 //! The names of tests are checked: a row whose test is gone does not pass. What is not in the table is about devices that are
 //! not emulated here: pcnet (XSA-135, XSA-162), floppy drives (XSA-133), virtio (XSA-184), SCSI, sound, SPICE, PCI
-//! passthrough (XSA-128 to XSA-131). XSA-197, double fetches of requests from the ring, is about the stub domain's loop.
+//! passthrough (XSA-128 to XSA-131), the interrupt controller of ARM (XSA-225). XSA-197, double fetches of requests from the
+//! ring, is about the stub domain's loop.
 
 use crate::access::{IoPort, Width};
 use crate::fake_host::FakeHost;
