@@ -128,15 +128,9 @@ global_asm!(
 pub(crate) const MAGIC: u32 = 0x2bad_b002;
 
 unsafe extern "C" {
-    static boot_top: u8;
     static boot_direct: u8;
     static boot_image: u8;
     static __image_end: u8;
-}
-
-/// Physical address of the top table that the hypervisor itself uses.
-pub(crate) fn top_table() -> u64 {
-    (&raw const boot_top).addr() as u64
 }
 
 /// Entries of the top table for the image and for all memory, from their own table on. The processor's bits may be set later.

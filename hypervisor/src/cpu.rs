@@ -46,6 +46,8 @@ mod msr {
     pub(super) const LSTAR: u32 = 0xc000_0082;
     pub(super) const CSTAR: u32 = 0xc000_0083;
     pub(super) const SFMASK: u32 = 0xc000_0084;
+    pub(super) const FS_BASE: u32 = 0xc000_0100;
+    pub(super) const GS_BASE: u32 = 0xc000_0101;
 }
 
 /// Flags that a system call clears: trap, interrupt, direction, nested task, resume, alignment check.
@@ -152,6 +154,12 @@ pub(crate) fn set_msr(number: u32, value: u64) {
     unsafe { asm!("wrmsr", in("ecx") number, in("eax") low, in("edx") high, options(nostack, preserves_flags)) };
 }
 
+/// What the processor says of itself: eax, ebx, ecx and edx of a leaf.
+pub(crate) fn identify(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let found = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [found.eax, found.ebx, found.ecx, found.edx]
+}
+
 /// The time stamp counter.
 pub(crate) fn ticks() -> u64 {
     // SAFETY: every processor in long mode has it.
@@ -170,6 +178,12 @@ pub(crate) fn fault_address() -> u64 {
 pub(crate) fn set_top(address: u64) {
     // SAFETY: every top table that was checked has the hypervisor's entries, and so has the hypervisor's own.
     unsafe { asm!("mov cr3, {}", in(reg) address, options(nostack, preserves_flags)) };
+}
+
+/// Says where FS and GS begin, at canonical addresses.
+pub(crate) fn set_bases(fs: u64, gs: u64) {
+    set_msr(msr::FS_BASE, fs);
+    set_msr(msr::GS_BASE, gs);
 }
 
 /// Waits for an interrupt, in whose entry nothing is done but to acknowledge it.

@@ -6,12 +6,15 @@ use crate::entry::{self, FLOATING_POINT, FloatingPoint, Place, SPURIOUS, SYSTEM_
 use crate::physical::Physical;
 use crate::serial::{self, say};
 use crate::timer::Timer;
-use crate::{boot, cpu, port};
+use crate::{cpu, port};
 use alloc::collections::BTreeMap;
 use core::cell::UnsafeCell;
 use hypervisor_core::system::System;
 use hypervisor_core::vcpu::{Registers, State, VcpuId};
 use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
+
+/// The exception of what is no instruction.
+const INVALID_OPCODE: u8 = 6;
 
 /// The hypervisor.
 pub(crate) struct Hypervisor {
@@ -50,6 +53,9 @@ pub(crate) extern "C" fn enter(registers: &mut Registers) {
     let Some(id) = hypervisor.loaded else { return };
     let now = hypervisor.system.time(cpu::ticks());
     match registers.entry {
+        SYSTEM_CALL if hypervisor.system.vcpu(id).is_some_and(|vcpu| vcpu.in_user) => {
+            hypervisor.system.user_call(id, registers);
+        }
         SYSTEM_CALL => hypervisor.system.hypercall(id, registers, now),
         entry if entry == u64::from(TIMER) => hypervisor.timer.acknowledge(),
         entry if entry == u64::from(SPURIOUS) => {}
@@ -61,7 +67,10 @@ pub(crate) extern "C" fn enter(registers: &mut Registers) {
         }
         vector => {
             let vector = u8::try_from(vector).unwrap_or(u8::MAX);
-            hypervisor.system.exception(id, registers, vector, cpu::fault_address());
+            let is_forced = vector == INVALID_OPCODE && hypervisor.system.forced_cpuid(id, registers, cpu::identify);
+            if !is_forced {
+                hypervisor.system.exception(id, registers, vector, cpu::fault_address());
+            }
         }
     }
     go_on(registers);
@@ -85,6 +94,8 @@ fn go_on(registers: &mut Registers) {
         };
         hypervisor.load(id, registers, ticks);
         hypervisor.system.deliver_events(id, registers);
+        // Its kernel may be entered by that.
+        hypervisor.load(id, registers, ticks);
         if !is_canonical(registers.rip) {
             hypervisor.system.crash(id, registers, "there is no such address");
         }
@@ -99,7 +110,7 @@ fn go_on(registers: &mut Registers) {
 impl Hypervisor {
     /// Exchanges what is on the stack, and the address space.
     fn load(&mut self, id: VcpuId, registers: &mut Registers, ticks: u64) {
-        let flush = core::mem::take(&mut self.system.flush);
+        let reload = core::mem::take(&mut self.system.reload);
         if self.loaded != Some(id) {
             let place = Place::get(&FLOATING_POINT);
             // SAFETY: entry code uses it while no Rust code does.
@@ -116,10 +127,13 @@ impl Hypervisor {
             }
             self.loaded = Some(id);
             self.system.tell_time(id, ticks);
-        } else if !flush {
+        } else if !reload {
             return;
         }
-        cpu::set_top(self.system.vcpu(id).map_or(boot::top_table(), |vcpu| vcpu.top.address()));
+        if let Some(vcpu) = self.system.vcpu(id) {
+            cpu::set_top(vcpu.current_top().address());
+            cpu::set_bases(vcpu.bases.fs, if vcpu.in_user { vcpu.bases.gs_user } else { vcpu.bases.gs_kernel });
+        }
     }
 
     /// The machine ends with its first domain.

@@ -40,6 +40,9 @@ pub(crate) const BUILD: &[Package] = &[
     Package { name: "qemu-system-data", file: "/usr/share/qemu/linuxboot_dma.bin" },
 ];
 
+/// Xen's headers, with which the unit tests compare what we have of them.
+pub(crate) const HEADERS: &[Package] = &[Package { name: "libxen-dev", file: "/usr/include/xen/xen.h" }];
+
 /// Viewers that the tests look through.
 pub(crate) const VIEWERS: &[Package] = &[
     Package { name: "libvncserver-dev", file: "/usr/include/rfb/rfbclient.h" },

@@ -118,6 +118,7 @@ fn whole_system(cases: &[&Case], arguments: &Arguments) -> Result<Counts> {
 pub(crate) fn unit_tests() -> Result<Counts> {
     // The build script of the stub domain, whose library is among them, takes firmware from there.
     packages::ensure_installed(packages::BUILD)?;
+    packages::ensure_installed(packages::HEADERS)?;
     let step = Step::begin("Running the unit tests");
     let mut child = Command::new(build::cargo())
         .current_dir(paths::project())

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 #![expect(missing_docs, reason = "fields carry the header's names; only what the header leaves open is explained")]
 
+pub mod callback;
 pub mod dm_op;
 pub mod domain;
 pub mod elfnote;
@@ -68,6 +69,7 @@ pub enum Hypercall {
     VmAssist = 21,
     Iret = 23,
     VcpuOp = 24,
+    SetSegmentBase = 25,
     MmuextOp = 26,
     SchedOp = 29,
     CallbackOp = 30,

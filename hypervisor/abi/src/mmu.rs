@@ -37,6 +37,8 @@ pub const MMUEXT_NEW_BASEPTR: u32 = 5;
 pub const MMUEXT_TLB_FLUSH_LOCAL: u32 = 6;
 pub const MMUEXT_INVLPG_LOCAL: u32 = 7;
 
+pub const MMUEXT_NEW_USER_BASEPTR: u32 = 15;
+
 pub const UVMF_NONE: u64 = 0;
 pub const UVMF_TLB_FLUSH: u64 = 1;
 pub const UVMF_INVLPG: u64 = 2;
@@ -50,5 +52,11 @@ pub const HYPERVISOR_VIRT_START: usize = 0xffff_8000_0000_0000;
 
 /// `FLAT_KERNEL_CS`: the flat 64-bit code segment of a PV kernel.
 pub const FLAT_KERNEL_CS: u16 = 0xe033;
+/// Which base [`crate::Hypercall::SetSegmentBase`] sets: `SEGBASE_*` of `public/arch-x86/xen-x86_64.h`.
+pub const SEGBASE_FS: u32 = 0;
+pub const SEGBASE_GS_USER: u32 = 1;
+pub const SEGBASE_GS_KERNEL: u32 = 2;
+pub const SEGBASE_GS_USER_SEL: u32 = 3;
+
 /// `FLAT_KERNEL_SS`.
 pub const FLAT_KERNEL_SS: u16 = 0xe02b;

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use xen_abi::{
-    dm_op, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info, start_info, trap, vcpu,
-    version,
+    callback, dm_op, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info, start_info, trap,
+    vcpu, version,
 };
 
 /// What the C program prints, and what we say it prints.
@@ -92,6 +92,8 @@ fn structures(c: &mut Checks) {
           "frame_list" = frame_list });
     layout!(c, "mmu_update_t", mmu::MmuUpdate, { "ptr" = ptr, "val" = val });
     layout!(c, "struct mmuext_op", mmu::MmuextOp, { "cmd" = cmd, "arg1" = arg1, "arg2" = arg2 });
+    layout!(c, "struct callback_register", callback::CallbackRegister, { "type" = kind, "flags" = flags, "address" = address });
+    layout!(c, "struct callback_unregister", callback::CallbackUnregister, { "type" = kind });
     layout!(c, "sched_shutdown_t", sched::SchedShutdown, { "reason" = reason });
     layout!(c, "sched_poll_t", sched::SchedPoll, { "ports" = ports, "nr_ports" = nr_ports, "timeout" = timeout });
     layout!(c, "sched_remote_shutdown_t", sched::SchedRemoteShutdown, { "domain_id" = domain_id, "reason" = reason });
@@ -250,6 +252,9 @@ fn operations(c: &mut Checks) {
         "MMU_PT_UPDATE_PRESERVE_AD" = mmu::MMU_PT_UPDATE_PRESERVE_AD, "MMU_MACHPHYS_UPDATE" = mmu::MMU_MACHPHYS_UPDATE,
         "MMUEXT_PIN_L1_TABLE" = mmu::MMUEXT_PIN_L1_TABLE, "MMUEXT_PIN_L4_TABLE" = mmu::MMUEXT_PIN_L4_TABLE,
         "MMUEXT_UNPIN_TABLE" = mmu::MMUEXT_UNPIN_TABLE, "MMUEXT_NEW_BASEPTR" = mmu::MMUEXT_NEW_BASEPTR,
+        "MMUEXT_NEW_USER_BASEPTR" = mmu::MMUEXT_NEW_USER_BASEPTR, "CALLBACKOP_register" = callback::CALLBACKOP_REGISTER,
+        "CALLBACKTYPE_syscall" = callback::CALLBACKTYPE_SYSCALL, "CALLBACKF_mask_events" = callback::CALLBACKF_MASK_EVENTS,
+        "SEGBASE_GS_KERNEL" = mmu::SEGBASE_GS_KERNEL,
         "MMUEXT_TLB_FLUSH_LOCAL" = mmu::MMUEXT_TLB_FLUSH_LOCAL, "MMUEXT_INVLPG_LOCAL" = mmu::MMUEXT_INVLPG_LOCAL,
         "UVMF_INVLPG" = mmu::UVMF_INVLPG, "UVMF_TLB_FLUSH" = mmu::UVMF_TLB_FLUSH,
         "FLAT_KERNEL_CS" = mmu::FLAT_KERNEL_CS, "FLAT_KERNEL_SS" = mmu::FLAT_KERNEL_SS,
@@ -408,6 +413,7 @@ const PROLOGUE: &str = r"
 #include <stdio.h>
 #include <string.h>
 #include <xen/xen.h>
+#include <xen/callback.h>
 #include <xen/elfnote.h>
 #include <xen/errno.h>
 #include <xen/event_channel.h>

@@ -1,7 +1,7 @@
 //! The first domain, out of an ELF file.
 //!
 //! What a domain finds is what Xen's domain builder leaves (`tools/libs/guest/xg_dom_x86.c`), at addresses from `VIRT_BASE` of
-//! its notes on: the image, a module, the table of its frames, the start information, the page tables, a stack, and
+//! its notes on, or 0: the image, a module, the table of its frames, the start information, the page tables, a stack, and
 //! from there on memory up to the next 4 MiB. All other pages are in the table of frames, and not mapped.
 //!
 //! Source: `public/elfnote.h`, `public/xen.h` (`struct start_info`).
@@ -61,6 +61,7 @@ const PAGE: u64 = PAGE_SIZE as u64;
 /// What the notes say.
 #[derive(Clone, Copy, Debug, Default)]
 struct Notes {
+    has_any: bool,
     entry: Option<u64>,
     hypercall_page: Option<u64>,
     virt_base: Option<u64>,
@@ -89,9 +90,11 @@ impl<M: Memory> System<M> {
         let image = &Image { kernel: &kernel, ..*image };
         let Ok(header) = Header::parse(image.kernel) else { return refuse("the kernel is no ELF file") };
         let notes = notes(header, image.kernel)?;
-        let (Some(entry), Some(base)) = (notes.entry, notes.virt_base) else {
-            return refuse("the kernel has no notes that say where it begins: it is none for Xen");
-        };
+        if !notes.has_any {
+            return refuse("the kernel has no notes of Xen's: it is none for it");
+        }
+        let entry = notes.entry.unwrap_or(header.e_entry(LittleEndian));
+        let base = notes.virt_base.unwrap_or(0);
         let layout = layout(header, image, base)?;
         let mut pages = Vec::new();
         for _ in 0..image.pages {
@@ -238,6 +241,7 @@ fn notes(header: &Header, file: &[u8]) -> Result<Notes, Refusal> {
         while let Ok(Some(note)) = found.next() {
             let number = note.desc().try_into().ok().map(u64::from_le_bytes);
             if note.name() == b"Xen" {
+                notes.has_any = true;
                 match note.n_type(LittleEndian).0 {
                     XEN_ELFNOTE_ENTRY => notes.entry = number,
                     XEN_ELFNOTE_HYPERCALL_PAGE => notes.hypercall_page = number,

@@ -15,6 +15,7 @@
 //! | [`build`], [`unpack`] | the first domain, out of an ELF file, which may be compressed |
 //! | [`hypercall`] | number, decoding, act |
 //! | [`trap`] | exceptions and events of a domain, and its way back |
+//! | [`cpuid`] | what a domain sees of the processor |
 //! | [`schedule`] | who runs |
 //! | [`vcpu`], [`system`] | a virtual processor; all domains, and what they share |
 //! | [`errno`] | why calls fail |
@@ -42,6 +43,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod build;
+pub mod cpuid;
 pub mod entry;
 pub mod errno;
 pub mod event;

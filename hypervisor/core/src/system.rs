@@ -54,8 +54,8 @@ pub struct System<M> {
     pub first_tick: u64,
     /// Nanoseconds since 1970 at the start.
     pub wall_clock: u64,
-    /// Translations have changed: the processor is to forget those that it knows.
-    pub flush: bool,
+    /// Translations, the mode or bases of the one that runs have changed: the processor is to load them anew.
+    pub reload: bool,
     /// What domains have printed.
     console: Vec<u8>,
 }
@@ -75,7 +75,7 @@ impl<M: Memory> System<M> {
             scale,
             first_tick,
             wall_clock: 0,
-            flush: false,
+            reload: false,
             console: Vec::new(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Source: Xen's `xen/arch/x86/x86_64/entry.S` (`create_bounce_frame`) for the frame; `public/arch-x86/xen-x86_64.h`, `struct
 //! iret_context`, for the way back.
-//! Not modelled: a user mode of domains.
+//! Not modelled: 32-bit code in user mode, SYSENTER.
 
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
@@ -57,7 +57,8 @@ impl<M: Memory> System<M> {
         if vector == PAGE_FAULT {
             self.set_fault_address(id, fault_address);
             // Its kernel is in ring 3, but need not know.
-            error = error.map(|error| error & !BY_USER);
+            let is_user = self.vcpu(id).is_some_and(|vcpu| vcpu.in_user);
+            error = error.map(|error| if is_user { error } else { error & !BY_USER });
         }
         let cs = u64::from(trap.cs);
         if self.enter_kernel(id, registers, (cs, trap.address), error, trap.flags & MASKS_EVENTS != 0).is_err() {
@@ -89,12 +90,16 @@ impl<M: Memory> System<M> {
         masks: bool,
     ) -> Result<(), Errno> {
         let masked = self.is_masked(id);
+        let vcpu = self.vcpu_mut(id).ok_or(Errno::ESRCH)?;
+        let was_user = core::mem::take(&mut vcpu.in_user);
+        let (privilege, top) = if was_user { (PRIVILEGE, vcpu.kernel_stack) } else { (0, registers.rsp) };
+        self.reload |= was_user;
         let flags = registers.rflags & !INTERRUPTS | if masked { 0 } else { INTERRUPTS };
         // That it is the kernel shows in the privilege level; whether events were masked is in the upper half.
-        let code = registers.cs & !PRIVILEGE | u64::from(masked) << 32;
+        let code = registers.cs & !PRIVILEGE | privilege | u64::from(masked) << 32;
         let words =
             [registers.rcx, registers.r11, error.unwrap_or(0), registers.rip, code, flags, registers.rsp, registers.ss];
-        let mut stack = registers.rsp & !15;
+        let mut stack = top & !15;
         for (place, word) in words.iter().enumerate().rev() {
             if place == 2 && error.is_none() {
                 continue;
@@ -118,6 +123,13 @@ impl<M: Memory> System<M> {
         let Ok(context) = self.space(id).get::<IretContext>(registers.rsp) else {
             return self.crash(id, registers, "HYPERVISOR_iret without a frame on its stack");
         };
+        let to_user = context.cs & PRIVILEGE == PRIVILEGE;
+        let Some(vcpu) = self.vcpu_mut(id) else { return };
+        if to_user && vcpu.user_top.is_none() {
+            return self.crash(id, registers, "a return to user mode, which has no page tables");
+        }
+        vcpu.in_user = to_user;
+        self.reload |= to_user;
         self.set_masked(id, context.rflags & INTERRUPTS == 0);
         registers.rax = context.rax;
         registers.r11 = context.r11;
@@ -127,6 +139,15 @@ impl<M: Memory> System<M> {
         registers.ss = context.ss & 0xffff | PRIVILEGE;
         registers.rflags = sane_flags(context.rflags);
         registers.rsp = context.rsp;
+    }
+
+    /// User mode makes a system call: its kernel hears of it.
+    pub fn user_call(&mut self, id: VcpuId, registers: &mut Registers) {
+        let (address, masks) = self.vcpu(id).map_or((0, false), |vcpu| vcpu.syscall_callback);
+        let place = (FLAT_KERNEL_CS.into(), address);
+        if address == 0 || self.enter_kernel(id, registers, place, None, masks).is_err() {
+            self.crash(id, registers, "a system call, and its kernel does not take it");
+        }
     }
 
     fn set_fault_address(&mut self, id: VcpuId, address: u64) {

@@ -74,6 +74,17 @@ pub enum State {
 /// Numbers of exceptions, of which a table has a place each.
 pub const VECTORS: usize = 256;
 
+/// Where segments begin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bases {
+    /// FS.
+    pub fs: u64,
+    /// GS, in user mode.
+    pub gs_user: u64,
+    /// GS, in kernel mode.
+    pub gs_kernel: u64,
+}
+
 /// One of them.
 #[derive(Clone, Debug)]
 pub struct Vcpu {
@@ -81,12 +92,22 @@ pub struct Vcpu {
     pub registers: Registers,
     /// The top table in kernel mode.
     pub top: Mfn,
+    /// The one in user mode, if there is one.
+    pub user_top: Option<Mfn>,
+    /// It is in user mode.
+    pub in_user: bool,
+    /// The stack of its kernel, when that is entered from user mode.
+    pub kernel_stack: u64,
+    /// Bases of segments: FS, and GS in user and in kernel mode.
+    pub bases: Bases,
     /// Where traps go; those with address 0 go nowhere.
     pub traps: Vec<TrapInfo>,
     /// Where events go.
     pub event_callback: u64,
     /// Where a return goes that fails.
     pub failsafe_callback: u64,
+    /// Where system calls of user mode go, and whether events are masked there.
+    pub syscall_callback: (u64, bool),
     /// What it is at.
     pub state: State,
     /// When VIRQ_TIMER is due, in system time.
@@ -112,9 +133,14 @@ impl Vcpu {
         Self {
             registers,
             top,
+            user_top: None,
+            in_user: false,
+            kernel_stack: 0,
+            bases: Bases::default(),
             traps: Vec::new(),
             event_callback: 0,
             failsafe_callback: 0,
+            syscall_callback: (0, false),
             state: State::Ready,
             timer: None,
             runstate,
@@ -133,6 +159,12 @@ impl Vcpu {
         let state = info.state;
         note(&mut info, state, now);
         info
+    }
+
+    /// The top table of the mode that it is in.
+    #[must_use]
+    pub fn current_top(&self) -> Mfn {
+        self.user_top.filter(|_| self.in_user).unwrap_or(self.top)
     }
 
     /// Where a trap goes.

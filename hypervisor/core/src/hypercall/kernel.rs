@@ -8,6 +8,12 @@ use crate::vcpu::VECTORS;
 use alloc::vec;
 use alloc::vec::Vec;
 use xen_abi::CONSOLEIO_WRITE;
+use xen_abi::callback::{
+    CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKOP_UNREGISTER, CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE,
+    CALLBACKTYPE_NMI, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_SYSENTER, CallbackRegister,
+    CallbackUnregister,
+};
+use xen_abi::mmu::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL};
 use xen_abi::trap::TrapInfo;
 use xen_abi::version::{
     ExtraVersion, FeatureInfo, XENVER_CAPABILITIES, XENVER_EXTRAVERSION, XENVER_GET_FEATURES, XENVER_VERSION,
@@ -51,9 +57,50 @@ impl<M: Memory> System<M> {
         Ok(0)
     }
 
-    pub(super) fn set_callbacks(&mut self, caller: Caller, [event, failsafe, ..]: [u64; 5]) -> Answer {
+    pub(super) fn set_callbacks(&mut self, caller: Caller, [event, failsafe, syscall, ..]: [u64; 5]) -> Answer {
         let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
-        (vcpu.event_callback, vcpu.failsafe_callback) = (event, failsafe);
+        (vcpu.event_callback, vcpu.failsafe_callback, vcpu.syscall_callback.0) = (event, failsafe, syscall);
+        Ok(0)
+    }
+
+    pub(super) fn callback_op(&mut self, caller: Caller, [operation, argument, ..]: [u64; 5]) -> Answer {
+        let (kind, flags, address) = match low(operation) {
+            CALLBACKOP_REGISTER => {
+                let CallbackRegister { kind, flags, address, .. } = self.space(caller.id).get(argument)?;
+                (kind, flags, address)
+            }
+            CALLBACKOP_UNREGISTER => (self.space(caller.id).get::<CallbackUnregister>(argument)?.kind, 0, 0),
+            _ => return Err(Errno::ENOSYS),
+        };
+        let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
+        match kind {
+            CALLBACKTYPE_EVENT => vcpu.event_callback = address,
+            CALLBACKTYPE_FAILSAFE => vcpu.failsafe_callback = address,
+            CALLBACKTYPE_SYSCALL => vcpu.syscall_callback = (address, flags & CALLBACKF_MASK_EVENTS != 0),
+            // Ways in that no 64-bit code takes, and what is the hypervisor's: taken note of is enough.
+            CALLBACKTYPE_NMI | CALLBACKTYPE_SYSENTER | CALLBACKTYPE_SYSCALL32 => {}
+            _ => return Err(Errno::ENOSYS),
+        }
+        Ok(0)
+    }
+
+    pub(super) fn stack_switch(&mut self, caller: Caller, [_, stack, ..]: [u64; 5]) -> Answer {
+        self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?.kernel_stack = stack;
+        Ok(0)
+    }
+
+    pub(super) fn set_segment_base(&mut self, caller: Caller, [which, base, ..]: [u64; 5]) -> Answer {
+        let bases = &mut self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?.bases;
+        let is_address = matches!(base >> 47, 0 | 0x1_ffff);
+        match low(which) {
+            SEGBASE_FS if is_address => bases.fs = base,
+            SEGBASE_GS_USER if is_address => bases.gs_user = base,
+            SEGBASE_GS_KERNEL if is_address => bases.gs_kernel = base,
+            // All segments of domains that have a selector begin at 0.
+            SEGBASE_GS_USER_SEL => bases.gs_user = 0,
+            _ => return Err(Errno::EINVAL),
+        }
+        self.reload = true;
         Ok(0)
     }
 

@@ -8,8 +8,8 @@ use crate::system::System;
 use xen_abi::DomId;
 use xen_abi::mmu::{
     MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
-    MMUEXT_INVLPG_LOCAL, MMUEXT_NEW_BASEPTR, MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE, MMUEXT_TLB_FLUSH_LOCAL,
-    MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp,
+    MMUEXT_INVLPG_LOCAL, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE,
+    MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp,
 };
 
 /// Changes that a call may make: a domain does not keep the processor for longer.
@@ -35,7 +35,7 @@ impl<M: Memory> System<M> {
         if count > UPDATES_MAX {
             return Err(Errno::EINVAL);
         }
-        self.flush = true;
+        self.reload = true;
         let mut made = 0_u32;
         let mut outcome = Ok(0);
         for number in 0..count {
@@ -74,7 +74,7 @@ impl<M: Memory> System<M> {
 
     pub(super) fn update_va_mapping(&mut self, caller: Caller, [address, value, ..]: [u64; 5]) -> Answer {
         let place = self.space(caller.id).lowest(address).map_err(|_| Errno::EINVAL)?;
-        self.flush = true;
+        self.reload = true;
         let domain = caller.id.domain;
         self.frames.update(&mut self.memory, domain, domain, place, value, false)?;
         Ok(0)
@@ -85,7 +85,7 @@ impl<M: Memory> System<M> {
         if count > UPDATES_MAX || owner != caller.id.domain {
             return Err(Errno::EINVAL);
         }
-        self.flush = true;
+        self.reload = true;
         let mut made = 0_u32;
         let mut outcome = Ok(0);
         for number in 0..count {
@@ -117,6 +117,17 @@ impl<M: Memory> System<M> {
                 let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
                 let before = core::mem::replace(&mut vcpu.top, frame);
                 self.frames.unload_top(&mut self.memory, before);
+            }
+            MMUEXT_NEW_USER_BASEPTR => {
+                // Frame 0 is nobody's: there is no user mode any more.
+                let new = Some(frame).filter(|frame| *frame != Mfn(0));
+                if let Some(frame) = new {
+                    self.frames.load_top(&mut self.memory, domain, frame)?;
+                }
+                let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
+                if let Some(before) = core::mem::replace(&mut vcpu.user_top, new) {
+                    self.frames.unload_top(&mut self.memory, before);
+                }
             }
             // All translations are forgotten at the end of the call.
             MMUEXT_TLB_FLUSH_LOCAL | MMUEXT_INVLPG_LOCAL => {}

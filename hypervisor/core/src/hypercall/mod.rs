@@ -7,7 +7,7 @@
 //! | `event` | event_channel_op |
 //! | `grant` | grant_table_op |
 //! | `sched` | sched_op, vcpu_op, set_timer_op |
-//! | `kernel` | set_trap_table, set_callbacks, xen_version, console_io |
+//! | `kernel` | set_trap_table, set_callbacks, callback_op, stack_switch, set_segment_base, xen_version, console_io |
 //!
 //! Arguments are in rdi, rsi, rdx, r10 and r8, the result goes to rax (`public/arch-x86/xen-x86_64.h`).
 //! Invariant: an argument that is in the domain's memory is read once.
@@ -72,6 +72,9 @@ impl<M: Memory> System<M> {
         const SET_CALLBACKS: u64 = Hypercall::SetCallbacks as u64;
         const MEMORY_OP: u64 = Hypercall::MemoryOp as u64;
         const UPDATE_VA_MAPPING: u64 = Hypercall::UpdateVaMapping as u64;
+        const STACK_SWITCH: u64 = Hypercall::StackSwitch as u64;
+        const CALLBACK_OP: u64 = Hypercall::CallbackOp as u64;
+        const SET_SEGMENT_BASE: u64 = Hypercall::SetSegmentBase as u64;
         const SET_TIMER_OP: u64 = Hypercall::SetTimerOp as u64;
         const XEN_VERSION: u64 = Hypercall::XenVersion as u64;
         const CONSOLE_IO: u64 = Hypercall::ConsoleIo as u64;
@@ -84,6 +87,9 @@ impl<M: Memory> System<M> {
             SET_TRAP_TABLE => self.set_trap_table(caller, arguments),
             MMU_UPDATE => self.mmu_update(caller, arguments),
             SET_CALLBACKS => self.set_callbacks(caller, arguments),
+            STACK_SWITCH => self.stack_switch(caller, arguments),
+            CALLBACK_OP => self.callback_op(caller, arguments),
+            SET_SEGMENT_BASE => self.set_segment_base(caller, arguments),
             MEMORY_OP => self.memory_op(caller, arguments),
             UPDATE_VA_MAPPING => self.update_va_mapping(caller, arguments),
             SET_TIMER_OP => self.set_timer_op(caller, arguments),

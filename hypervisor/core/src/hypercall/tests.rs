@@ -10,7 +10,7 @@ use crate::vcpu::State;
 use alloc::vec::Vec;
 use xen_abi::elfnote::{XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOTE_VIRT_BASE};
 use xen_abi::event::{BindIpi, EVTCHNOP_BIND_IPI, EVTCHNOP_SEND, PortOnly};
-use xen_abi::mmu::{MMU_NORMAL_PT_UPDATE, MmuUpdate};
+use xen_abi::mmu::{MMU_NORMAL_PT_UPDATE, MMUEXT_NEW_USER_BASEPTR, MmuUpdate, MmuextOp};
 use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_SHUTDOWN};
 use xen_abi::start_info::StartInfo;
 use xen_abi::trap::TrapInfo;
@@ -278,4 +278,47 @@ fn whatever_is_called_with_whatever_the_domain_alone_can_end() {
         let top = domain.system.vcpu(domain.id).unwrap().top;
         domain.system.frames.unload_top(&mut domain.system.memory, top);
     }
+}
+
+/// User mode shares the kernel's tables here, so it can read what it likes; what counts is how it is entered and left.
+#[test]
+fn user_mode_is_entered_by_iret_and_left_by_calls_and_faults() {
+    let mut domain = domain();
+    let id = domain.id;
+    let top = domain.system.vcpu(id).unwrap().top;
+    let (kernel_stack, user_stack) = (SCRATCH + 0x1000, SCRATCH + 0x1800);
+    let trap = TrapInfo { vector: 14, flags: 4, cs: 0xe033, padding: 0, address: BASE + 0x300 };
+    let table = domain.put(SCRATCH, &[trap, TrapInfo::default()]);
+    assert_eq!(domain.call(Hypercall::SetTrapTable, [table, 0, 0, 0]), 0);
+    assert_eq!(domain.call(Hypercall::SetCallbacks, [0, 0, BASE + 0x400, 0]), 0);
+    assert_eq!(domain.call(Hypercall::StackSwitch, [0xe02b, kernel_stack, 0, 0]), 0);
+    assert_eq!(domain.call(Hypercall::SetSegmentBase, [0, 1 << 47, 0, 0]), Errno::EINVAL.result());
+    let operation = MmuextOp { cmd: MMUEXT_NEW_USER_BASEPTR, arg1: top.0, ..MmuextOp::default() };
+    let place = domain.put(SCRATCH, &operation);
+    let go = |domain: &mut Domain| {
+        let frame = [0_u64, 0, 0, 0, 0x7777, 0xe033, 0x200, user_stack, 0xe02b];
+        let mut registers = Registers { rax: Hypercall::Iret as u64, rsp: SCRATCH + 0x2000, ..domain.registers };
+        domain.put(registers.rsp, &frame);
+        domain.system.hypercall(id, &mut registers, 1);
+        registers
+    };
+    assert_eq!(domain.call(Hypercall::MmuextOp, [place, 1, 0, DomId::SELF.0.into()]), 0);
+    let mut registers = go(&mut domain);
+    assert!(domain.system.vcpu(id).unwrap().in_user && registers.rip == 0x7777);
+    registers.rcx = 0x7779;
+    domain.system.user_call(id, &mut registers);
+    assert!(!domain.system.vcpu(id).unwrap().in_user);
+    assert_eq!((registers.rip, registers.rsp), (BASE + 0x400, kernel_stack - 56));
+    let frame: [u64; 7] = domain.get(registers.rsp);
+    assert_eq!(frame[2..6], [0x7777, 0xe033, 0x202, user_stack], "from ring 3");
+
+    registers = Registers { error: 6, ..go(&mut domain) };
+    domain.system.exception(id, &mut registers, 14, 0x10);
+    let frame: [u64; 8] = domain.get(registers.rsp);
+    assert_eq!((registers.rip, frame[2], frame[4]), (BASE + 0x300, 6, 0xe033));
+
+    let place = domain.put(SCRATCH, &MmuextOp { arg1: 0, ..operation });
+    assert_eq!(domain.call(Hypercall::MmuextOp, [place, 1, 0, DomId::SELF.0.into()]), 0);
+    go(&mut domain);
+    assert_eq!(domain.system.domains[&DomId(0)].shutdown, Some(3), "there is no user mode any more");
 }
