@@ -6,8 +6,12 @@
 #![expect(unsafe_code)]
 
 use crate::entry;
+use crate::physical::Physical;
 use core::arch::asm;
 use core::cell::UnsafeCell;
+use hypervisor_core::descriptor::PAGES_MAX;
+use hypervisor_core::memory::WORDS;
+use hypervisor_core::{Memory as _, Mfn};
 
 /// Selectors of the hypervisor's segments, and of the first of those of domains (32-bit code, data, 64-bit code).
 pub(crate) const CODE: u16 = 0xe008;
@@ -178,6 +182,19 @@ pub(crate) fn fault_address() -> u64 {
 pub(crate) fn set_top(address: u64) {
     // SAFETY: every top table that was checked has the hypervisor's entries, and so has the hypervisor's own.
     unsafe { asm!("mov cr3, {}", in(reg) address, options(nostack, preserves_flags)) };
+}
+
+/// Puts a domain's descriptors, which were checked, before those of the hypervisor.
+pub(crate) fn set_segments(frames: &[Mfn], memory: &Physical) {
+    for page in 0..PAGES_MAX {
+        let frame = frames.get(page);
+        for index in 0..WORDS {
+            let descriptor = frame.map_or(0, |frame| memory.load(*frame, index));
+            let place = SEGMENTS.0.get().cast::<u64>().wrapping_add(page * WORDS + index);
+            // SAFETY: the table has that many descriptors; the processor reads one when a selector is loaded, in a domain.
+            unsafe { place.write_volatile(descriptor) };
+        }
+    }
 }
 
 /// Says where FS and GS begin, at canonical addresses.

@@ -111,7 +111,9 @@ impl Hypervisor {
     /// Exchanges what is on the stack, and the address space.
     fn load(&mut self, id: VcpuId, registers: &mut Registers, ticks: u64) {
         let reload = core::mem::take(&mut self.system.reload);
+        let mut segments = core::mem::take(&mut self.system.reload_segments);
         if self.loaded != Some(id) {
+            segments = true;
             let place = Place::get(&FLOATING_POINT);
             // SAFETY: entry code uses it while no Rust code does.
             let floating_point = unsafe { &mut *place };
@@ -127,8 +129,11 @@ impl Hypervisor {
             }
             self.loaded = Some(id);
             self.system.tell_time(id, ticks);
-        } else if !reload {
+        } else if !reload && !segments {
             return;
+        }
+        if segments && let Some(vcpu) = self.system.vcpu(id) {
+            cpu::set_segments(&vcpu.segments, &self.system.memory);
         }
         if let Some(vcpu) = self.system.vcpu(id) {
             cpu::set_top(vcpu.current_top().address());

@@ -57,8 +57,10 @@ pub const CONSOLEIO_WRITE: u32 = 0;
 pub enum Hypercall {
     SetTrapTable = 0,
     MmuUpdate = 1,
+    SetGdt = 2,
     StackSwitch = 3,
     SetCallbacks = 4,
+    UpdateDescriptor = 10,
     MemoryOp = 12,
     Multicall = 13,
     UpdateVaMapping = 14,

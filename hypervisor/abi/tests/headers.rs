@@ -191,6 +191,9 @@ fn operations(c: &mut Checks) {
     use xen_abi::{DomId, Hypercall};
     numbers!(c, {
         "__HYPERVISOR_set_trap_table" = Hypercall::SetTrapTable as usize, "__HYPERVISOR_mmu_update" = Hypercall::MmuUpdate as usize,
+        "__HYPERVISOR_set_gdt" = Hypercall::SetGdt as usize,
+        "__HYPERVISOR_update_descriptor" = Hypercall::UpdateDescriptor as usize,
+        "__HYPERVISOR_set_segment_base" = Hypercall::SetSegmentBase as usize,
         "__HYPERVISOR_stack_switch" = Hypercall::StackSwitch as usize,
         "__HYPERVISOR_set_callbacks" = Hypercall::SetCallbacks as usize, "__HYPERVISOR_memory_op" = Hypercall::MemoryOp as usize,
         "__HYPERVISOR_multicall" = Hypercall::Multicall as usize,

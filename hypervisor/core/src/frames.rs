@@ -1,5 +1,5 @@
-//! Whose frames are, and what they are used as: a page that a domain can write is no page table, and a page table holds nothing
-//! that was not checked.
+//! Whose frames are, and what they are used as: a page that a domain can write is no table of pages or segments, and such a table
+//! holds nothing that was not checked.
 //!
 //! Each frame has an owner, a number of uses, and a type with a number of uses as that type. The type can change only while
 //! nobody uses the frame as what it was. A frame becomes a page table by being checked entry by entry, whereby every entry
@@ -10,6 +10,7 @@
 //! Not modelled: tables that map themselves, large pages, memory types.
 //! Invariant: a frame with a writable mapping is never a page table, and the counts are those of the tables: see the tests.
 
+use crate::descriptor;
 use crate::entry::{Entry, Level};
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn, WORDS};
@@ -30,6 +31,8 @@ enum Kind {
     Writable,
     /// A page table.
     Table(Level),
+    /// A table of segments.
+    Descriptors,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -155,8 +158,11 @@ impl Frames {
         }
         // Before its entries are looked at: none of them may need it as something else.
         (info.kind, info.kind_uses) = (kind, 1);
-        let Kind::Table(level) = kind else { return Ok(()) };
-        let checked = self.check_table(memory, frame, owner, level);
+        let checked = match kind {
+            Kind::Any | Kind::Writable => Ok(()),
+            Kind::Table(level) => self.check_table(memory, frame, owner, level),
+            Kind::Descriptors => check_descriptors(memory, frame),
+        };
         if checked.is_err()
             && let Ok(info) = self.get_mut(frame)
         {
@@ -260,9 +266,13 @@ impl Frames {
         if info.owner != Some(domain) || index >= WORDS {
             return Err(Errno::EINVAL);
         }
-        let Kind::Table(level) = info.kind else {
-            memory.store(table, index, value);
-            return Ok(());
+        let level = match info.kind {
+            Kind::Table(level) => level,
+            Kind::Descriptors => return Err(Errno::EINVAL),
+            Kind::Any | Kind::Writable => {
+                memory.store(table, index, value);
+                return Ok(());
+            }
         };
         if self.shared_entry(level, index).is_some() || owner != domain && level != Level::L1 {
             return Err(Errno::EINVAL);
@@ -298,6 +308,33 @@ impl Frames {
             return Err(Errno::EINVAL);
         }
         self.drop_as(memory, frame);
+        Ok(())
+    }
+
+    /// A processor of a domain takes this for a page of its table of segments.
+    pub fn load_descriptors(&mut self, memory: &mut impl Memory, domain: DomId, frame: Mfn) -> Result<(), Errno> {
+        self.take_as(memory, frame, domain, Kind::Descriptors)
+    }
+
+    /// It takes another one.
+    pub fn unload_descriptors(&mut self, memory: &mut impl Memory, frame: Mfn) {
+        self.drop_as(memory, frame);
+    }
+
+    /// Changes a descriptor of a domain, in a page that is in use for them or not.
+    pub fn update_descriptor(
+        &mut self,
+        memory: &mut impl Memory,
+        domain: DomId,
+        (frame, index): (Mfn, usize),
+        value: u64,
+    ) -> Result<(), Errno> {
+        let info = self.get(frame)?;
+        let value = descriptor::sanitized(value).ok_or(Errno::EINVAL)?;
+        if info.owner != Some(domain) || index >= WORDS || matches!(info.kind, Kind::Table(_)) {
+            return Err(Errno::EINVAL);
+        }
+        memory.store(frame, index, value);
         Ok(())
     }
 
@@ -339,6 +376,15 @@ impl Frames {
             }
         }
     }
+}
+
+/// Checks what is to become a table of segments; nobody can write to it any more.
+fn check_descriptors(memory: &mut impl Memory, frame: Mfn) -> Result<(), Errno> {
+    for index in 0..WORDS {
+        let value = descriptor::sanitized(memory.load(frame, index)).ok_or(Errno::EINVAL)?;
+        memory.store(frame, index, value);
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`memory`] | machine frames, and the machine's memory as this crate reaches it |
-//! | [`entry`] | entries of page tables |
+//! | [`entry`], [`descriptor`] | entries of page tables, and of tables of segments |
 //! | [`frames`] | owners, types and reference counts of frames: what a page table may map |
 //! | [`walk`] | a domain's virtual addresses |
 //! | [`event`] | event channels |
@@ -44,6 +44,7 @@ extern crate std;
 
 pub mod build;
 pub mod cpuid;
+pub mod descriptor;
 pub mod entry;
 pub mod errno;
 pub mod event;

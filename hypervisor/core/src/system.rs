@@ -56,6 +56,8 @@ pub struct System<M> {
     pub wall_clock: u64,
     /// Translations, the mode or bases of the one that runs have changed: the processor is to load them anew.
     pub reload: bool,
+    /// Its table of segments as well.
+    pub reload_segments: bool,
     /// What domains have printed.
     console: Vec<u8>,
 }
@@ -76,6 +78,7 @@ impl<M: Memory> System<M> {
             first_tick,
             wall_clock: 0,
             reload: false,
+            reload_segments: false,
             console: Vec::new(),
         }
     }

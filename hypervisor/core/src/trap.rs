@@ -13,6 +13,10 @@ use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 use xen_abi::sched::SHUTDOWN_CRASH;
 use xen_abi::shared_info::VcpuInfo;
 
+/// Vector of a general protection fault.
+const PROTECTION: u8 = 13;
+/// The lower bits of its error code: it is about the interrupt table.
+const OF_INTERRUPTS: u64 = 2;
 /// Vector of a page fault.
 pub const PAGE_FAULT: u8 = 14;
 /// Exceptions with an error code.
@@ -50,6 +54,9 @@ impl<M: Memory> System<M> {
 
     /// A vCPU has caused an exception: its kernel hears of it, or its domain ends.
     pub fn exception(&mut self, id: VcpuId, registers: &mut Registers, vector: u8, fault_address: u64) {
+        if vector == PROTECTION && self.software_interrupt(id, registers) {
+            return;
+        }
         let Some(trap) = self.vcpu(id).and_then(|vcpu| vcpu.trap(vector)) else {
             return self.crash(id, registers, &alloc::format!("exception {vector}, which its kernel does not handle"));
         };
@@ -65,6 +72,24 @@ impl<M: Memory> System<M> {
             let why = alloc::format!("exception {vector} at {:#x}, and its stack cannot take it", registers.rip);
             self.crash(id, registers, &why);
         }
+    }
+
+    /// `int n`, of which the hypervisor has no vectors for domains: says whether it is one that its kernel takes.
+    fn software_interrupt(&mut self, id: VcpuId, registers: &mut Registers) -> bool {
+        let number = u8::try_from(registers.error >> 3).ok().filter(|_| registers.error & 7 == OF_INTERRUPTS);
+        let Some(vcpu) = self.vcpu(id) else { return false };
+        let Some(trap) = number.and_then(|number| vcpu.trap(number)) else { return false };
+        let needed = if vcpu.in_user { 3 } else { 1 };
+        if trap.flags & 3 < needed {
+            return false;
+        }
+        // The instruction has two bytes.
+        registers.rip = registers.rip.wrapping_add(2);
+        let place = (trap.cs.into(), trap.address);
+        if self.enter_kernel(id, registers, place, None, trap.flags & MASKS_EVENTS != 0).is_err() {
+            self.crash(id, registers, "a software interrupt, and its stack cannot take it");
+        }
+        true
     }
 
     /// Lets a vCPU hear of events, if there are some and it wants to.

@@ -100,6 +100,8 @@ pub struct Vcpu {
     pub kernel_stack: u64,
     /// Bases of segments: FS, and GS in user and in kernel mode.
     pub bases: Bases,
+    /// Pages of its table of segments.
+    pub segments: Vec<Mfn>,
     /// Where traps go; those with address 0 go nowhere.
     pub traps: Vec<TrapInfo>,
     /// Where events go.
@@ -137,6 +139,7 @@ impl Vcpu {
             in_user: false,
             kernel_stack: 0,
             bases: Bases::default(),
+            segments: Vec::new(),
             traps: Vec::new(),
             event_callback: 0,
             failsafe_callback: 0,

@@ -13,7 +13,6 @@ use xen_abi::callback::{
     CALLBACKTYPE_NMI, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_SYSENTER, CallbackRegister,
     CallbackUnregister,
 };
-use xen_abi::mmu::{SEGBASE_FS, SEGBASE_GS_KERNEL, SEGBASE_GS_USER, SEGBASE_GS_USER_SEL};
 use xen_abi::trap::TrapInfo;
 use xen_abi::version::{
     ExtraVersion, FeatureInfo, XENVER_CAPABILITIES, XENVER_EXTRAVERSION, XENVER_GET_FEATURES, XENVER_VERSION,
@@ -86,21 +85,6 @@ impl<M: Memory> System<M> {
 
     pub(super) fn stack_switch(&mut self, caller: Caller, [_, stack, ..]: [u64; 5]) -> Answer {
         self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?.kernel_stack = stack;
-        Ok(0)
-    }
-
-    pub(super) fn set_segment_base(&mut self, caller: Caller, [which, base, ..]: [u64; 5]) -> Answer {
-        let bases = &mut self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?.bases;
-        let is_address = matches!(base >> 47, 0 | 0x1_ffff);
-        match low(which) {
-            SEGBASE_FS if is_address => bases.fs = base,
-            SEGBASE_GS_USER if is_address => bases.gs_user = base,
-            SEGBASE_GS_KERNEL if is_address => bases.gs_kernel = base,
-            // All segments of domains that have a selector begin at 0.
-            SEGBASE_GS_USER_SEL => bases.gs_user = 0,
-            _ => return Err(Errno::EINVAL),
-        }
-        self.reload = true;
         Ok(0)
     }
 

@@ -2,12 +2,13 @@
 //!
 //! | module | calls |
 //! |---|---|
+//! | `segments` | set_gdt, update_descriptor, set_segment_base |
 //! | `mmu` | mmu_update, update_va_mapping, mmuext_op |
 //! | `memory` | memory_op |
 //! | `event` | event_channel_op |
 //! | `grant` | grant_table_op |
 //! | `sched` | sched_op, vcpu_op, set_timer_op |
-//! | `kernel` | set_trap_table, set_callbacks, callback_op, stack_switch, set_segment_base, xen_version, console_io |
+//! | `kernel` | set_trap_table, set_callbacks, callback_op, stack_switch, xen_version, console_io |
 //!
 //! Arguments are in rdi, rsi, rdx, r10 and r8, the result goes to rax (`public/arch-x86/xen-x86_64.h`).
 //! Invariant: an argument that is in the domain's memory is read once.
@@ -18,6 +19,7 @@ mod kernel;
 mod memory;
 mod mmu;
 mod sched;
+mod segments;
 #[cfg(test)]
 mod tests;
 
@@ -72,6 +74,8 @@ impl<M: Memory> System<M> {
         const SET_CALLBACKS: u64 = Hypercall::SetCallbacks as u64;
         const MEMORY_OP: u64 = Hypercall::MemoryOp as u64;
         const UPDATE_VA_MAPPING: u64 = Hypercall::UpdateVaMapping as u64;
+        const SET_GDT: u64 = Hypercall::SetGdt as u64;
+        const UPDATE_DESCRIPTOR: u64 = Hypercall::UpdateDescriptor as u64;
         const STACK_SWITCH: u64 = Hypercall::StackSwitch as u64;
         const CALLBACK_OP: u64 = Hypercall::CallbackOp as u64;
         const SET_SEGMENT_BASE: u64 = Hypercall::SetSegmentBase as u64;
@@ -87,6 +91,8 @@ impl<M: Memory> System<M> {
             SET_TRAP_TABLE => self.set_trap_table(caller, arguments),
             MMU_UPDATE => self.mmu_update(caller, arguments),
             SET_CALLBACKS => self.set_callbacks(caller, arguments),
+            SET_GDT => self.set_gdt(caller, arguments),
+            UPDATE_DESCRIPTOR => self.update_descriptor(caller, arguments),
             STACK_SWITCH => self.stack_switch(caller, arguments),
             CALLBACK_OP => self.callback_op(caller, arguments),
             SET_SEGMENT_BASE => self.set_segment_base(caller, arguments),

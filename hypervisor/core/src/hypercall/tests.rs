@@ -322,3 +322,45 @@ fn user_mode_is_entered_by_iret_and_left_by_calls_and_faults() {
     go(&mut domain);
     assert_eq!(domain.system.domains[&DomId(0)].shutdown, Some(3), "there is no user mode any more");
 }
+
+#[test]
+fn a_table_of_segments_is_checked_and_cannot_be_written() {
+    let mut domain = domain();
+    let page = SCRATCH + 0x4000;
+    let (table, index, entry) = domain.entry(page);
+    domain.put(page, &[0_u64, 0x00af_9a00_0000_ffff]);
+    let list = domain.put(SCRATCH, &entry.frame().0);
+    let set = |domain: &mut Domain, count| domain.call(Hypercall::SetGdt, [list, count, 0, 0]);
+    assert_eq!(set(&mut domain, 2), Errno::EINVAL.result(), "it is mapped writable");
+    assert_eq!(domain.update((table, index), entry.0 & !Entry::WRITABLE), 0);
+    domain.put(list, &entry.frame().0);
+    assert_eq!(set(&mut domain, 8000), Errno::EINVAL.result(), "where the hypervisor's are");
+    assert_eq!(set(&mut domain, 2), 0);
+    assert_eq!(domain.get::<[u64; 2]>(page), [0, 0x00af_fb00_0000_ffff], "of ring 3");
+    assert!(domain.system.reload_segments);
+    assert_eq!(domain.update((table, index), entry.0), Errno::EINVAL.result());
+    assert_eq!(domain.update((entry.frame(), 3), 0x0000_8900_0000_0067), Errno::EINVAL.result());
+    let place = entry.frame().address() + 16;
+    assert_eq!(domain.call(Hypercall::UpdateDescriptor, [place, 0x0000_8900_0000_0067, 0, 0]), Errno::EINVAL.result());
+    assert_eq!(domain.call(Hypercall::UpdateDescriptor, [place, 0x00cf_f200_0000_ffff, 0, 0]), 0);
+    assert_eq!(domain.get::<u64>(page + 16), 0x00cf_f300_0000_ffff);
+    assert_eq!(set(&mut domain, 0), 0);
+    assert_eq!(domain.update((table, index), entry.0), 0, "nobody uses it any more");
+}
+
+#[test]
+fn a_software_interrupt_goes_where_the_kernel_lets_it() {
+    let mut domain = domain();
+    let trap = |vector, flags| TrapInfo { vector, flags, cs: 0xe030, padding: 0, address: BASE + 0x300 };
+    let table = domain.put(SCRATCH, &[trap(0x20, 3), trap(0x21, 0), trap(13, 0), TrapInfo::default()]);
+    assert_eq!(domain.call(Hypercall::SetTrapTable, [table, 0, 0, 0]), 0);
+    for (number, rip, error) in [(0x20, 0x5002, None), (0x21, 0x5000, Some(0x10a)), (0x22, 0x5000, Some(0x112))] {
+        let error_code = number << 3 | 2;
+        let mut registers = Registers { rsp: SCRATCH + 0x1000, rip: 0x5000, error: error_code, ..domain.registers };
+        domain.system.exception(domain.id, &mut registers, 13, 0);
+        let frame: [u64; 4] = domain.get(registers.rsp);
+        let found =
+            if let Some(error) = error { [frame[2] == error, frame[3] == rip] } else { [true, frame[2] == rip] };
+        assert_eq!((registers.rip, found), (BASE + 0x300, [true; 2]), "{number:#x}: {frame:x?}");
+    }
+}
