@@ -128,9 +128,13 @@ impl Keyboard {
         self.lamps
     }
 
-    /// The next byte for the controller.
+    /// The next byte for the controller. While a command waits for its parameter, keys are not scanned: what they send waits.
     pub(super) fn next_byte(&mut self) -> Option<u8> {
-        let byte = self.answers.pop_front().or_else(|| self.codes.pop_front())?;
+        let byte = match self.answers.pop_front() {
+            None if self.awaits.is_some() => None,
+            None => self.codes.pop_front(),
+            answer => answer,
+        }?;
         if byte != RESEND {
             self.last_sent = byte;
         }

@@ -244,6 +244,16 @@ fn a_disabled_port_holds_its_bytes() {
     assert_eq!(machine.drain(), [0x03]);
 }
 
+/// Reference, "Set/Reset Status Indicators": the keyboard stops scanning until it has the option byte.
+#[test]
+fn a_key_waits_while_a_command_waits_for_its_parameter() {
+    let mut machine = Machine::new(0x03);
+    assert_eq!(machine.keyboard(&[0xed]), [0xfa]);
+    assert!(machine.press_and_release(30).is_empty());
+    assert_eq!(machine.keyboard(&[0x04]), [0xfa, 0x1c, 0xf0, 0x1c]);
+    assert_eq!(machine.i8042.lamps(), 4);
+}
+
 /// Linux `atkbd_probe` and `atkbd_activate`.
 #[test]
 fn the_keyboard_answers_commands() {
@@ -351,6 +361,8 @@ fn an_answer_comes_before_codes_that_wait() {
     let mut machine = Machine::new(0x10);
     machine.key(30, true);
     machine.data(0xed);
+    assert_eq!(machine.drain(), [0xfa]);
+    machine.data(0x00);
     assert_eq!(machine.drain(), [0xfa, 0x1c]);
 }
 

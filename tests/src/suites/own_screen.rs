@@ -97,6 +97,7 @@ fn others_viewers(context: &Context) -> Result<()> {
     for lamps in ["leds 4", "leds 0"] {
         listener.tell(&format!("key {CAPS_LOCK}"))?;
         listener.wait_for(lamps)?;
+        thread::sleep(Duration::from_secs(1));
     }
     // Fences come with continuous updates. The guest chooses the size, whoever asks for another one.
     let said = tiger.said()?;
