@@ -1,5 +1,5 @@
-//! `cargo xtask core`: our hypervisor core in a QEMU, without Xen, without dom0 and without root; and the cases that it has
-//! to pass.
+//! `cargo xtask core` and `xtf`: our hypervisor core in a QEMU, without Xen, without dom0 and without root; the cases that it has
+//! to pass, and the public tests of Xen's interface.
 
 use std::fs;
 use std::io::Read as _;
@@ -16,6 +16,8 @@ use crate::{build, emulator, paths};
 
 /// Memory of the machine in MiB.
 const MEMORY: u32 = 256;
+/// Memory of a test of the Xen Test Framework in MiB.
+const XTF_MEMORY: u32 = 64;
 /// How long a case may take.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -31,6 +33,51 @@ pub(crate) struct Arguments {
     /// Its command line.
     #[arg(last = true)]
     command_line: Vec<String>,
+}
+
+/// Where the Xen Test Framework is.
+#[derive(clap::Args)]
+pub(crate) struct XtfArguments {
+    /// Its folder, in which it was built by `make`.
+    #[arg(long)]
+    dir: PathBuf,
+    /// Only tests with this in their name.
+    name: Option<String>,
+}
+
+/// Runs the framework's tests for 64-bit paravirtualised domains, and shows the verdict of each.
+pub(crate) fn xtf(arguments: &XtfArguments) -> Result<ExitCode> {
+    const PREFIX: &str = "test-pv64-";
+    let folder = arguments.dir.join("tests");
+    let mut tests = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        let file = folder.join(&name).join(format!("{PREFIX}{name}"));
+        if file.exists() && arguments.name.as_ref().is_none_or(|part| name.contains(part)) {
+            tests.push((name, file));
+        }
+    }
+    ensure!(!tests.is_empty(), "no {PREFIX}* below {}: build them with make", folder.display());
+    tests.sort();
+    let images = build::core()?;
+    let emulator = emulator::find()?;
+    let logs = paths::target().join("xtf");
+    fs::create_dir_all(&logs)?;
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for (name, file) in tests {
+        let log = logs.join(format!("{name}.log"));
+        let said = perform(machine(&emulator, &images.hypervisor, &file, XTF_MEMORY, ""), &log)?;
+        let verdict = said.split("Test result: ").nth(1).and_then(|rest| rest.split_whitespace().next());
+        match verdict {
+            Some("SUCCESS") => passed += 1,
+            Some("SKIP") => skipped += 1,
+            _ => failed += 1,
+        }
+        println!("{:<9} {name}", verdict.unwrap_or("NONE"));
+    }
+    println!("logs: {}", logs.display());
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Runs a kernel, with its console on this terminal.

@@ -15,6 +15,7 @@
 //! | [`build`], [`unpack`] | the first domain, out of an ELF file, which may be compressed |
 //! | [`hypercall`] | number, decoding, act |
 //! | [`trap`] | exceptions and events of a domain, and its way back |
+//! | `emulate` | privileged instructions of a domain's kernel |
 //! | [`cpuid`] | what a domain sees of the processor |
 //! | [`schedule`] | who runs |
 //! | [`vcpu`], [`system`] | a virtual processor; all domains, and what they share |
@@ -45,6 +46,7 @@ extern crate std;
 pub mod build;
 pub mod cpuid;
 pub mod descriptor;
+mod emulate;
 pub mod entry;
 pub mod errno;
 pub mod event;

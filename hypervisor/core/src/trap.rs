@@ -6,17 +6,18 @@
 
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
-use crate::system::{System, vcpu_info};
-use crate::vcpu::{INTERRUPTS, Registers, VcpuId, sane_flags};
+use crate::system::System;
+use crate::vcpu::{INTERRUPTS, Registers, Vcpu, VcpuId, sane_flags};
 use crate::walk::AddressSpace;
 use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 use xen_abi::sched::SHUTDOWN_CRASH;
-use xen_abi::shared_info::VcpuInfo;
 
 /// Vector of a general protection fault.
 const PROTECTION: u8 = 13;
 /// The lower bits of its error code: it is about the interrupt table.
 const OF_INTERRUPTS: u64 = 2;
+/// The first byte of `int n`.
+const INT: u8 = 0xcd;
 /// Vector of a page fault.
 pub const PAGE_FAULT: u8 = 14;
 /// Exceptions with an error code.
@@ -48,13 +49,13 @@ struct IretContext {
 impl<M: Memory> System<M> {
     /// The address space that a vCPU is in.
     pub(crate) fn space(&mut self, id: VcpuId) -> AddressSpace<'_, M> {
-        let top = self.vcpu(id).map_or(Mfn(u64::MAX), |vcpu| vcpu.top);
+        let top = self.vcpu(id).map_or(Mfn(u64::MAX), Vcpu::current_top);
         AddressSpace { memory: &mut self.memory, top }
     }
 
     /// A vCPU has caused an exception: its kernel hears of it, or its domain ends.
     pub fn exception(&mut self, id: VcpuId, registers: &mut Registers, vector: u8, fault_address: u64) {
-        if vector == PROTECTION && self.software_interrupt(id, registers) {
+        if vector == PROTECTION && (self.software_interrupt(id, registers) || self.privileged(id, registers)) {
             return;
         }
         let Some(trap) = self.vcpu(id).and_then(|vcpu| vcpu.trap(vector)) else {
@@ -75,8 +76,14 @@ impl<M: Memory> System<M> {
     }
 
     /// `int n`, of which the hypervisor has no vectors for domains: says whether it is one that its kernel takes.
+    ///
+    /// Quirk: QEMU 7.2's error code has twice the number, so the number is the instruction's.
     fn software_interrupt(&mut self, id: VcpuId, registers: &mut Registers) -> bool {
-        let number = u8::try_from(registers.error >> 3).ok().filter(|_| registers.error & 7 == OF_INTERRUPTS);
+        if registers.error & 7 != OF_INTERRUPTS {
+            return false;
+        }
+        let code: Result<[u8; 2], _> = self.space(id).get(registers.rip);
+        let number = code.ok().and_then(|[operation, number]| (operation == INT).then_some(number));
         let Some(vcpu) = self.vcpu(id) else { return false };
         let Some(trap) = number.and_then(|number| vcpu.trap(number)) else { return false };
         let needed = if vcpu.in_user { 3 } else { 1 };
@@ -176,9 +183,7 @@ impl<M: Memory> System<M> {
     }
 
     fn set_fault_address(&mut self, id: VcpuId, address: u64) {
-        let place = self.domains.get(&id.domain).map(|domain| domain.shared_info).zip(vcpu_info(id.number));
-        if let Some((frame, offset)) = place {
-            let offset = offset.saturating_add(core::mem::offset_of!(VcpuInfo, arch));
+        if let Some((frame, offset)) = self.fault_address_place(id) {
             self.memory.write(frame, offset, &address.to_le_bytes());
         }
     }

@@ -5,6 +5,7 @@ use crate::entry::Level;
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
 use crate::system::System;
+use crate::vcpu::VcpuId;
 use xen_abi::DomId;
 use xen_abi::mmu::{
     MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
@@ -103,6 +104,16 @@ impl<M: Memory> System<M> {
         outcome
     }
 
+    /// A vCPU takes another top table.
+    pub(crate) fn set_top(&mut self, id: VcpuId, frame: Mfn) -> Result<(), Errno> {
+        self.frames.load_top(&mut self.memory, id.domain, frame)?;
+        self.reload = true;
+        let vcpu = self.vcpu_mut(id).ok_or(Errno::ESRCH)?;
+        let before = core::mem::replace(&mut vcpu.top, frame);
+        self.frames.unload_top(&mut self.memory, before);
+        Ok(())
+    }
+
     fn extended(&mut self, caller: Caller, operation: MmuextOp) -> Answer {
         const LEVELS: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::L4];
         let (domain, frame) = (caller.id.domain, Mfn(operation.arg1));
@@ -113,10 +124,7 @@ impl<M: Memory> System<M> {
             }
             MMUEXT_UNPIN_TABLE => self.frames.unpin(&mut self.memory, domain, frame)?,
             MMUEXT_NEW_BASEPTR => {
-                self.frames.load_top(&mut self.memory, domain, frame)?;
-                let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
-                let before = core::mem::replace(&mut vcpu.top, frame);
-                self.frames.unload_top(&mut self.memory, before);
+                self.set_top(caller.id, frame)?;
             }
             MMUEXT_NEW_USER_BASEPTR => {
                 // Frame 0 is nobody's: there is no user mode any more.

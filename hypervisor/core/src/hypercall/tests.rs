@@ -354,13 +354,54 @@ fn a_software_interrupt_goes_where_the_kernel_lets_it() {
     let trap = |vector, flags| TrapInfo { vector, flags, cs: 0xe030, padding: 0, address: BASE + 0x300 };
     let table = domain.put(SCRATCH, &[trap(0x20, 3), trap(0x21, 0), trap(13, 0), TrapInfo::default()]);
     assert_eq!(domain.call(Hypercall::SetTrapTable, [table, 0, 0, 0]), 0);
-    for (number, rip, error) in [(0x20, 0x5002, None), (0x21, 0x5000, Some(0x10a)), (0x22, 0x5000, Some(0x112))] {
-        let error_code = number << 3 | 2;
-        let mut registers = Registers { rsp: SCRATCH + 0x1000, rip: 0x5000, error: error_code, ..domain.registers };
+    let start = SCRATCH + 0x800;
+    for (number, rip, error) in [(0x20_u8, start + 2, None), (0x21, start, Some(0x10a)), (0x22, start, Some(0x112))] {
+        domain.put(start, &[0xcd, number]);
+        let error_code = (u64::from(number) << 3) | 2;
+        let mut registers = Registers { rsp: SCRATCH + 0x1000, rip: start, error: error_code, ..domain.registers };
         domain.system.exception(domain.id, &mut registers, 13, 0);
         let frame: [u64; 4] = domain.get(registers.rsp);
         let found =
             if let Some(error) = error { [frame[2] == error, frame[3] == rip] } else { [true, frame[2] == rip] };
         assert_eq!((registers.rip, found), (BASE + 0x300, [true; 2]), "{number:#x}: {frame:x?}");
+    }
+}
+
+#[test]
+fn privileged_instructions_are_done_for_a_kernel_or_fault() {
+    let mut domain = domain();
+    let trap = TrapInfo { vector: 13, flags: 4, cs: 0xe033, padding: 0, address: BASE + 0x300 };
+    let table = domain.put(SCRATCH, &[trap, TrapInfo::default()]);
+    assert_eq!(domain.call(Hypercall::SetTrapTable, [table, 0, 0, 0]), 0);
+    let top = domain.system.vcpu(domain.id).unwrap().top.address();
+    let start = SCRATCH + 0x800;
+    let run = |domain: &mut Domain, code: &[u8], registers: Registers| {
+        domain.system.space(domain.id).write(start, code).unwrap();
+        let mut registers = Registers { rip: start, rsp: SCRATCH + 0x1000, error: 0, ..registers };
+        domain.system.exception(domain.id, &mut registers, 13, 0);
+        registers
+    };
+    let from = domain.registers;
+    // mov rax, cr3; mov r9, cr0; mov cr3, rax with what it is; clts.
+    let registers = run(&mut domain, &[0x0f, 0x20, 0xd8], from);
+    assert_eq!((registers.rax, registers.rip), (top, start + 3));
+    assert_eq!(run(&mut domain, &[0x41, 0x0f, 0x20, 0xc1], from).r9, 0x8005_0033);
+    assert_eq!(run(&mut domain, &[0x0f, 0x22, 0xd8], Registers { rax: top, ..from }).rip, start + 3);
+    assert_eq!(run(&mut domain, &[0x0f, 0x06], from).rip, start + 2);
+    // rdmsr and wrmsr of FS's base; then of an address that is none.
+    let write = Registers { rcx: 0xc000_0100, rdx: 0x7f, rax: 0x1234_5000, ..from };
+    assert_eq!(run(&mut domain, &[0x0f, 0x30], write).rip, start + 2);
+    let read = run(&mut domain, &[0x0f, 0x32], Registers { rcx: 0xc000_0100, ..from });
+    assert_eq!((read.rdx, read.rax), (0x7f, 0x1234_5000));
+    let refused: [(&[u8], Registers); 6] = [
+        (&[0x0f, 0x30], Registers { rdx: 0x8000, ..write }),
+        (&[0x0f, 0x32], Registers { rcx: 0x10, ..from }),
+        (&[0x0f, 0x22, 0xd8], Registers { rax: 0, ..from }),
+        (&[0x0f, 0x22, 0xc0], from),
+        (&[0xf4], from),
+        (&[0x0f, 0xff, 0xff], from),
+    ];
+    for (code, registers) in refused {
+        assert_eq!(run(&mut domain, code, registers).rip, BASE + 0x300, "{code:x?}");
     }
 }
