@@ -422,6 +422,17 @@ impl Serial {
 
     /// The same for what is printed after the first `known` bytes.
     pub fn wait_for_past(&self, known: usize, text: &str, limit: Duration) -> Result<String> {
+        self.wait_until(known, &format!("{text:?}"), limit, |heard| heard.contains(text))
+    }
+
+    /// Waits until what the guest has printed after the first `known` bytes holds `what`, and gives that.
+    pub fn wait_until(
+        &self,
+        known: usize,
+        what: &str,
+        limit: Duration,
+        holds: impl Fn(&str) -> bool,
+    ) -> Result<String> {
         let end = Instant::now() + limit;
         let mut heard = Vec::new();
         loop {
@@ -429,14 +440,14 @@ impl Serial {
             let is_over = more.is_empty();
             heard.extend(more);
             let so_far = String::from_utf8_lossy(&heard);
-            if so_far.contains(text) {
+            if holds(&so_far) {
                 return Ok(so_far.into_owned());
             }
             if !goes_on {
-                bail!("the serial port was closed before {text:?}; it ended with:\n{}", tail(&so_far));
+                bail!("the serial port was closed before {what}; it ended with:\n{}", tail(&so_far));
             }
             if is_over {
-                bail!("no {text:?} on the serial port after {} s; it ended with:\n{}", limit.as_secs(), tail(&so_far));
+                bail!("no {what} on the serial port after {} s; it ended with:\n{}", limit.as_secs(), tail(&so_far));
             }
         }
     }

@@ -56,6 +56,13 @@ impl<'a> Queue<'a> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps what is to be read at the end: the first line of what is wrong.
+    fn remark(&self, kind: &str, title: &str, error: &anyhow::Error) {
+        let error = format!("{error:#}");
+        let line = format!("{kind} {title}: {}", error.lines().next().unwrap_or_default());
+        self.progress().counts.remarks.push(line);
+    }
+
     /// Whether one more case may have a second try: that one counts from here on.
     fn may_try_again(&self) -> bool {
         let again = &mut self.progress().counts.again;
@@ -89,7 +96,7 @@ pub fn run(plans: &[Plan], cases: &[&Case], testbeds: usize) -> Result<Counts> {
     })?;
     let mut counts = Counts::default();
     for queue in &queues {
-        counts += queue.progress().counts;
+        counts += queue.progress().counts.clone();
     }
     Ok(counts)
 }
@@ -108,6 +115,7 @@ fn work(queue: &Queue<'_>, number: usize) -> Result<()> {
         {
             let why = if ended.has_slipped { SLIP } else { SECOND_TRY };
             println!("again   {}: {error:#}\n        {why}", ended.title);
+            queue.remark("again  ", &ended.title, error);
             let kept = logs.join(format!("{}-again", case.name));
             if kept.exists() {
                 fs::remove_dir_all(&kept)?;
@@ -121,6 +129,7 @@ fn work(queue: &Queue<'_>, number: usize) -> Result<()> {
                 println!("ok      {}", ended.title);
             }
             Err(error) => {
+                queue.remark("FAILED ", &ended.title, &error);
                 queue.progress().counts.failed += 1;
                 println!("FAILED  {}: {error:#}\n        logs: {}", ended.title, logs.join(case.name).display());
             }

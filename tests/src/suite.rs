@@ -32,7 +32,7 @@ impl Case {
 }
 
 /// How many cases ended in which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// It is so.
     pub passed: usize,
@@ -42,6 +42,8 @@ pub struct Counts {
     pub skipped: usize,
     /// It was tried a second time, and counts above as that ended.
     pub again: usize,
+    /// A line for each that failed or was tried again, to be read where the log is long.
+    pub remarks: Vec<String>,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -50,11 +52,13 @@ impl std::ops::AddAssign for Counts {
         self.failed += other.failed;
         self.skipped += other.skipped;
         self.again += other.again;
+        self.remarks.extend(other.remarks);
     }
 }
 
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.remarks.iter().try_for_each(|remark| writeln!(f, "{remark}"))?;
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)?;
         if self.again > 0 { write!(f, "; {} of them at the second try", self.again) } else { Ok(()) }
     }

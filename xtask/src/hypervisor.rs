@@ -177,6 +177,7 @@ pub(crate) fn test(names: Option<&str>) -> Result<Counts> {
             Err(error) => {
                 counts.failed += 1;
                 println!("FAILED  {}: {error:#}\n        log: {}", case.name, log.display());
+                counts.remarks.push(format!("FAILED  {}", case.name));
             }
         }
     }

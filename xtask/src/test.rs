@@ -133,12 +133,16 @@ pub(crate) fn unit_tests() -> Result<Counts> {
         let line = line?;
         println!("{line}");
         counts += parse_result(&line).unwrap_or_default();
+        // `---- NAME stdout ----`: what a failed test has said follows.
+        if let Some(name) = line.strip_prefix("---- ") {
+            counts.remarks.push(format!("FAILED  {}", name.trim_end_matches(" stdout ----")));
+        }
     }
     if !child.wait()?.success() && counts.failed == 0 {
         // Something did not compile, or a test program died: that is one failure at least.
         counts.failed = 1;
     }
-    step.end(counts);
+    step.end(&counts);
     Ok(counts)
 }
 
@@ -149,7 +153,8 @@ fn parse_result(line: &str) -> Option<Counts> {
         let words = figures.split("; ").find_map(|part| part.strip_suffix(name))?;
         words.trim().parse().ok()
     };
-    Some(Counts { passed: figure("passed")?, failed: figure("failed")?, skipped: figure("ignored")?, again: 0 })
+    let [passed, failed, skipped] = ["passed", "failed", "ignored"].map(figure);
+    Some(Counts { passed: passed?, failed: failed?, skipped: skipped?, ..Counts::default() })
 }
 
 #[cfg(test)]
@@ -159,7 +164,7 @@ mod unit {
     #[test]
     fn a_closing_line_is_taken_apart() {
         let line = "test result: FAILED. 12 passed; 1 failed; 2 ignored; 0 measured; 5 filtered out; finished in 0.01s";
-        assert_eq!(parse_result(line), Some(Counts { passed: 12, failed: 1, skipped: 2, again: 0 }));
+        assert_eq!(parse_result(line), Some(Counts { passed: 12, failed: 1, skipped: 2, ..Counts::default() }));
         assert_eq!(parse_result("running 3 tests"), None);
     }
 }

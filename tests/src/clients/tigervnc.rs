@@ -37,6 +37,8 @@ impl TigerVnc {
         static STARTS: Mutex<()> = Mutex::new(());
         let turn = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
         let mut server = Command::new("Xvfb")
+            // It would begin anew, and let nobody in meanwhile, whenever its last program leaves.
+            .arg("-noreset")
             .args(["-displayfd", "1", "-screen", "0", SIZE, "-nolisten", "tcp", "-fbdir"])
             .arg(folder)
             .stdout(Stdio::piped())

@@ -211,21 +211,28 @@ fn hands(context: &Context) -> Result<()> {
     let port = context.agent.forward(&guest.vnc_address(), 0)?;
     let mut mover = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
     mover.wait_for("pointer relative")?;
-    // Further than the screen is wide; PS/2 has nine bits.
-    for order in ["move 10 -5", "move 200 100", "move 200 100", "move 200 100", "move 200 100"] {
-        mover.tell(order)?;
-    }
+    mover.tell("move 10 -5")?;
     guest.serial().wait_for("MOUSE 0 10 5 0", LIMIT)?;
+    // Further than the screen is wide; PS/2 has nine bits. What the guest has not read yet adds up.
+    for _ in 0..4 {
+        mover.tell("move 200 100")?;
+    }
+    guest.serial().wait_until(0, "way of 810 pixels", LIMIT, |said| way(said) == 810)?;
     // Of other viewers it is worked out; the first place is where movements are counted from.
     viewer.point(100, 100, 0)?;
     viewer.point(107, 104, 0)?;
     guest.serial().wait_for("MOUSE 0 7 -4 0", LIMIT)?;
     [4, 0].into_iter().try_for_each(|buttons| viewer.point(107, 104, buttons))?;
     let output = guest.serial().wait_for("PASS mouse", LIMIT)?;
-    let packets = output.lines().filter_map(|line| line.trim().strip_prefix("MOUSE "));
-    let moves = packets.filter_map(|packet| packet.split(' ').nth(1)?.parse::<i32>().ok());
-    ensure!(moves.sum::<i32>() == 817, "the guest's mouse has not moved by 817:\n{output}");
+    ensure!(way(&output) == 817, "the guest's mouse has not moved by 817:\n{output}");
     guest.wait_for_end(LIMIT)
+}
+
+/// How far the guest's mouse has moved to the right. The last line may be half printed.
+fn way(said: &str) -> i32 {
+    let lines = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+    let packets = lines.filter_map(|line| line.trim().strip_prefix("MOUSE "));
+    packets.filter_map(|packet| packet.split(' ').nth(1)?.parse::<i32>().ok()).sum()
 }
 
 /// As many viewers as there can be see the same at the same time, though one of them never reads and one sends what is no
