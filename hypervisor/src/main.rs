@@ -8,8 +8,8 @@
 //!     -append "dom0_mem=64" -initrd "kernel.elf loglevel=debug,module"
 //! ```
 //!
-//! The first module is the kernel of the first domain, which is the control domain, with its command line; the second is its
-//! own module. `dom0_mem=` is in MiB, 64 if it is not said. The machine resets when the domain ends.
+//! The first module is the kernel of the first domain, which is the control domain, with its command line; the others come with
+//! it. `dom0_mem=` is in MiB, 64 if it is not said. The machine resets when the domain ends.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -46,7 +46,7 @@ use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::ops::Range;
-use hypervisor_core::build::Image;
+use domain_builder::{Image, Module};
 use hypervisor_core::entry::Entry;
 use hypervisor_core::frames::Frames;
 use hypervisor_core::memory::WORDS;
@@ -99,11 +99,17 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
         say!("there is no module: the first one is the kernel of the first domain");
         run::reset();
     };
+    let modules: Vec<Module<'_>> = information
+        .modules
+        .iter()
+        .skip(1)
+        .map(|module| Module { bytes: module.bytes(), command_line: module.words })
+        .collect();
     let megabytes = multiboot::option(information.command_line, "dom0_mem").and_then(|text| text.parse().ok());
     let image = Image {
         kernel: kernel.bytes(),
-        command_line: kernel.command_line,
-        module: information.modules.get(1).map_or(&[], multiboot::Module::bytes),
+        command_line: kernel.command_line(),
+        modules: &modules,
         pages: megabytes.unwrap_or(FIRST_MEMORY).saturating_mul(256),
     };
     let now = system.time(cpu::ticks());

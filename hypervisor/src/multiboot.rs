@@ -13,8 +13,8 @@ use core::ops::Range;
 pub(crate) struct Module {
     /// Where it is in physical memory.
     pub(crate) place: Range<u64>,
-    /// The text behind its name.
-    pub(crate) command_line: &'static str,
+    /// Its name, and what is said of it.
+    pub(crate) words: &'static str,
 }
 
 impl Module {
@@ -62,6 +62,13 @@ fn text(address: u64) -> &'static str {
     core::str::from_utf8(text).unwrap_or_default()
 }
 
+impl Module {
+    /// What is said of it, without its name.
+    pub(crate) fn command_line(&self) -> &'static str {
+        arguments(self.words)
+    }
+}
+
 /// A command line without the name that it begins with.
 fn arguments(line: &'static str) -> &'static str {
     line.split_once(' ').map_or("", |(_, rest)| rest)
@@ -78,7 +85,7 @@ pub(crate) fn read(address: u32) -> Information {
         for number in 0..u64::from(word(address + 20)) {
             let at = list + number * 16;
             let place = u64::from(word(at))..u64::from(word(at + 4));
-            modules.push(Module { place, command_line: arguments(text(word(at + 8).into())) });
+            modules.push(Module { place, words: text(word(at + 8).into()) });
         }
     }
     let mut memory = Vec::new();

@@ -10,7 +10,8 @@ use crate::{cpu, port};
 use alloc::collections::BTreeMap;
 use core::cell::UnsafeCell;
 use hypervisor_core::system::System;
-use hypervisor_core::vcpu::{Registers, State, VcpuId};
+use hypervisor_core::vcpu::{Registers, VcpuId};
+use xen_abi::DomId;
 use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 
 /// The exception of what is no instruction.
@@ -99,7 +100,7 @@ fn go_on(registers: &mut Registers) {
         if !is_canonical(registers.rip) {
             hypervisor.system.crash(id, registers, "there is no such address");
         }
-        if hypervisor.system.vcpu(id).is_some_and(|vcpu| vcpu.state == State::Ready) {
+        if hypervisor.system.can_run(id) {
             // Whatever a domain put there: it is in ring 3.
             (registers.cs, registers.ss) = (FLAT_KERNEL_CS.into(), FLAT_KERNEL_SS.into());
             return;
@@ -123,6 +124,8 @@ impl Hypervisor {
                     vcpu.registers = *registers;
                 }
             }
+            // Those that are gone, too, are here.
+            self.floating_point.retain(|id, _| self.system.vcpu(*id).is_some());
             *floating_point = self.floating_point.remove(&id).unwrap_or(FloatingPoint::new());
             if let Some(vcpu) = self.system.vcpu(id) {
                 *registers = vcpu.registers;
@@ -143,25 +146,22 @@ impl Hypervisor {
 
     /// The machine ends with its first domain.
     fn check_end(&self) {
-        let ended = self.system.domains.values().all(|domain| domain.shutdown.is_some());
-        if !ended {
-            return;
+        let first = DomId(0);
+        if let Some(end) = self.system.domains.get(&first).and_then(|domain| domain.shutdown) {
+            say!("{first} has ended: {}", reason(end));
+            reset();
         }
-        for (id, domain) in &self.system.domains {
-            say!("{id} has ended: {}", reason(domain.shutdown));
-        }
-        reset();
     }
 }
 
 /// Names of `SHUTDOWN_*`.
-fn reason(reason: Option<u32>) -> &'static str {
+fn reason(reason: u32) -> &'static str {
     match reason {
-        Some(0) => "power off",
-        Some(1) => "reboot",
-        Some(2) => "suspend",
-        Some(3) => "crash",
-        Some(4) => "watchdog",
+        0 => "power off",
+        1 => "reboot",
+        2 => "suspend",
+        3 => "crash",
+        4 => "watchdog",
         _ => "unknown",
     }
 }

@@ -27,10 +27,11 @@ enum Unsafe {
 /// Every crate of the workspace.
 const RULES: &[Rule] = &[
     Rule { folder: "hypervisor/abi", may_use: &[], unsafe_code: Unsafe::Forbidden },
-    Rule { folder: "hypervisor/core", may_use: &["xen-abi"], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "hypervisor/builder", may_use: &["xen-abi"], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "hypervisor/core", may_use: &["domain-builder", "xen-abi"], unsafe_code: Unsafe::Forbidden },
     Rule {
         folder: "hypervisor",
-        may_use: &["hypervisor-core", "xen-abi"],
+        may_use: &["domain-builder", "hypervisor-core", "xen-abi"],
         unsafe_code: Unsafe::In(&[
             "boot.rs",
             "cpu.rs",
@@ -87,6 +88,7 @@ const RULES: &[Rule] = &[
 /// Names of our packages, as they stand in manifests.
 const OURS: &[&str] = &[
     "xen-abi",
+    "domain-builder",
     "hypervisor-core",
     "hypervisor",
     "devmodel",

@@ -13,6 +13,7 @@
 pub mod callback;
 pub mod dm_op;
 pub mod domain;
+pub mod domctl;
 pub mod elfnote;
 pub mod errno;
 pub mod event;
@@ -77,5 +78,6 @@ pub enum Hypercall {
     CallbackOp = 30,
     EventChannelOp = 32,
     HvmOp = 34,
+    Domctl = 36,
     DmOp = 41,
 }

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use xen_abi::{
-    callback, dm_op, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info, start_info, trap,
-    vcpu, version,
+    Hypercall, callback, dm_op, domctl, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info,
+    start_info, trap, vcpu, version,
 };
 
 /// What the C program prints, and what we say it prints.
@@ -41,6 +41,7 @@ fn checks() -> Checks {
     let mut c = Checks::default();
     structures(&mut c);
     io_structures(&mut c);
+    control_structures(&mut c);
     operations(&mut c);
     io_numbers(&mut c);
     for (name, value) in errno::ALL {
@@ -149,6 +150,56 @@ fn structures(c: &mut Checks) {
     layout!(c, "xen_dm_op_nr_vcpus_t", dm_op::NrVcpus, { "vcpus" = vcpus });
 }
 
+fn control_structures(c: &mut Checks) {
+    layout!(c, "struct xen_domctl", domctl::Domctl,
+        { "cmd" = cmd, "interface_version" = interface_version, "domain" = domain, "u" = argument });
+    layout!(c, "struct xen_domctl_createdomain", domctl::CreateDomain,
+        { "ssidref" = ssidref, "handle" = handle, "flags" = flags, "iommu_opts" = iommu_opts, "max_vcpus" = max_vcpus,
+          "max_evtchn_port" = max_evtchn_port, "max_grant_frames" = max_grant_frames,
+          "max_maptrack_frames" = max_maptrack_frames, "grant_opts" = grant_opts, "vmtrace_size" = vmtrace_size,
+          "cpupool_id" = cpupool_id, "arch.emulation_flags" = emulation_flags, "arch.misc_flags" = misc_flags });
+    layout!(c, "struct xen_domctl_getdomaininfo", domctl::GetDomainInfo,
+        { "domain" = domain, "flags" = flags, "tot_pages" = tot_pages, "max_pages" = max_pages,
+          "outstanding_pages" = outstanding_pages, "shr_pages" = shr_pages, "paged_pages" = paged_pages,
+          "shared_info_frame" = shared_info_frame, "cpu_time" = cpu_time, "nr_online_vcpus" = nr_online_vcpus,
+          "max_vcpu_id" = max_vcpu_id, "ssidref" = ssidref, "handle" = handle, "cpupool" = cpupool,
+          "gpaddr_bits" = gpaddr_bits, "arch_config" = emulation_flags });
+    layout!(c, "struct xen_domctl_max_mem", domctl::MaxMem, { "max_memkb" = max_memkb });
+    layout!(c, "struct xen_domctl_max_vcpus", domctl::MaxVcpus, { "max" = max });
+    layout!(c, "struct xen_domctl_vcpucontext", domctl::VcpuContext, { "vcpu" = vcpu, "ctxt" = ctxt });
+    layout!(c, "struct xen_domctl_hypercall_init", domctl::HypercallInit, { "gmfn" = gmfn });
+    layout!(c, "struct cpu_user_regs", vcpu::UserRegs,
+        { "r15" = r15, "rdi" = rdi, "error_code" = error_code, "rip" = rip, "cs" = cs,
+          "saved_upcall_mask" = saved_upcall_mask, "rflags" = rflags, "rsp" = rsp, "ss" = ss, "es" = es, "ds" = ds,
+          "fs" = fs, "gs" = gs });
+    layout!(c, "struct vcpu_guest_context", vcpu::GuestContext,
+        { "fpu_ctxt" = fpu_ctxt, "flags" = flags, "user_regs" = user_regs, "trap_ctxt" = trap_ctxt,
+          "ldt_base" = ldt_base, "gdt_frames" = gdt_frames, "gdt_ents" = gdt_ents, "kernel_ss" = kernel_ss,
+          "kernel_sp" = kernel_sp, "ctrlreg" = ctrlreg, "debugreg" = debugreg,
+          "event_callback_eip" = event_callback_eip, "failsafe_callback_eip" = failsafe_callback_eip,
+          "syscall_callback_eip" = syscall_callback_eip, "vm_assist" = vm_assist, "fs_base" = fs_base,
+          "gs_base_kernel" = gs_base_kernel, "gs_base_user" = gs_base_user });
+    numbers!(c, {
+        "XEN_DOMCTL_INTERFACE_VERSION" = domctl::XEN_DOMCTL_INTERFACE_VERSION,
+        "XEN_DOMCTL_createdomain" = domctl::XEN_DOMCTL_CREATEDOMAIN,
+        "XEN_DOMCTL_destroydomain" = domctl::XEN_DOMCTL_DESTROYDOMAIN,
+        "XEN_DOMCTL_pausedomain" = domctl::XEN_DOMCTL_PAUSEDOMAIN,
+        "XEN_DOMCTL_unpausedomain" = domctl::XEN_DOMCTL_UNPAUSEDOMAIN,
+        "XEN_DOMCTL_getdomaininfo" = domctl::XEN_DOMCTL_GETDOMAININFO, "XEN_DOMCTL_max_mem" = domctl::XEN_DOMCTL_MAX_MEM,
+        "XEN_DOMCTL_setvcpucontext" = domctl::XEN_DOMCTL_SETVCPUCONTEXT,
+        "XEN_DOMCTL_max_vcpus" = domctl::XEN_DOMCTL_MAX_VCPUS,
+        "XEN_DOMCTL_hypercall_init" = domctl::XEN_DOMCTL_HYPERCALL_INIT,
+        "XEN_DOMCTL_resumedomain" = domctl::XEN_DOMCTL_RESUMEDOMAIN, "XEN_DOMINF_dying" = domctl::XEN_DOMINF_DYING,
+        "XEN_DOMINF_shutdown" = domctl::XEN_DOMINF_SHUTDOWN, "XEN_DOMINF_paused" = domctl::XEN_DOMINF_PAUSED,
+        "XEN_DOMINF_blocked" = domctl::XEN_DOMINF_BLOCKED, "XEN_DOMINF_running" = domctl::XEN_DOMINF_RUNNING,
+        "XEN_DOMINF_shutdownshift" = domctl::XEN_DOMINF_SHUTDOWNSHIFT,
+        "XEN_INVALID_MAX_VCPU_ID" = domctl::XEN_INVALID_MAX_VCPU_ID, "VGCF_I387_VALID" = vcpu::VGCF_I387_VALID,
+        "VGCF_IN_KERNEL" = vcpu::VGCF_IN_KERNEL, "VGCF_online" = vcpu::VGCF_ONLINE,
+        "VGCF_syscall_disables_events" = vcpu::VGCF_SYSCALL_DISABLES_EVENTS,
+        "__HYPERVISOR_domctl" = Hypercall::Domctl as usize,
+    });
+}
+
 fn io_structures(c: &mut Checks) {
     layout!(c, "struct blkif_request_segment", io::blkif::Segment,
         { "gref" = gref, "first_sect" = first_sect, "last_sect" = last_sect });
@@ -188,7 +239,7 @@ fn io_structures(c: &mut Checks) {
 }
 
 fn operations(c: &mut Checks) {
-    use xen_abi::{DomId, Hypercall};
+    use xen_abi::DomId;
     numbers!(c, {
         "__HYPERVISOR_set_trap_table" = Hypercall::SetTrapTable as usize, "__HYPERVISOR_mmu_update" = Hypercall::MmuUpdate as usize,
         "__HYPERVISOR_set_gdt" = Hypercall::SetGdt as usize,
@@ -417,6 +468,7 @@ const PROLOGUE: &str = r"
 #include <string.h>
 #include <xen/xen.h>
 #include <xen/callback.h>
+#include <xen/domctl.h>
 #include <xen/elfnote.h>
 #include <xen/errno.h>
 #include <xen/event_channel.h>

@@ -15,6 +15,8 @@ impl Errno {
     pub const ENOENT: Self = Self(errno::ENOENT);
     /// There is not enough memory.
     pub const ENOMEM: Self = Self(errno::ENOMEM);
+    /// Not with this version of the interface.
+    pub const EACCES: Self = Self(errno::EACCES);
     /// An address that nothing is mapped at.
     pub const EFAULT: Self = Self(errno::EFAULT);
     /// It is in use.

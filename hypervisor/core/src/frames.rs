@@ -17,7 +17,7 @@ use crate::memory::{Memory, Mfn, WORDS};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use xen_abi::DomId;
+use xen_abi::{DomId, PAGE_SIZE};
 
 /// Entries of a top table that are the hypervisor's.
 pub const HYPERVISOR_ENTRIES: Range<usize> = 256..272;
@@ -359,6 +359,33 @@ impl Frames {
         }
         self.drop_use(frame);
         Ok(())
+    }
+
+    /// Fills a page of a domain, which is no table.
+    pub fn write(
+        &self,
+        memory: &mut impl Memory,
+        domain: DomId,
+        frame: Mfn,
+        bytes: &[u8; PAGE_SIZE],
+    ) -> Result<(), Errno> {
+        let info = self.get(frame)?;
+        if info.owner != Some(domain) || !matches!(info.kind, Kind::Any | Kind::Writable) {
+            return Err(Errno::EINVAL);
+        }
+        memory.write(frame, 0, bytes);
+        Ok(())
+    }
+
+    /// The hypervisor writes a frame of [`Self::allocate_shared`] no more; it is its owner's still.
+    pub fn give_up_shared(&mut self, memory: &mut impl Memory, frame: Mfn) {
+        self.drop_as(memory, frame);
+    }
+
+    /// Whether any frame is a domain's, or was and is used by others still.
+    #[must_use]
+    pub fn owns_any(&self, domain: DomId) -> bool {
+        self.frames.iter().any(|frame| frame.owner == Some(domain))
     }
 
     /// A domain is gone, and its processors have no tables any more: its frames become free, except those that others use.

@@ -12,7 +12,7 @@
 //! | [`event`] | event channels |
 //! | [`grant`] | grant tables |
 //! | [`time`] | system time, as domains compute it |
-//! | [`build`], [`unpack`] | the first domain, out of an ELF file, which may be compressed |
+//! | [`build`], [`domain`] | the first domain, out of an ELF file; a domain's life |
 //! | [`hypercall`] | number, decoding, act |
 //! | [`trap`] | exceptions and events of a domain, and its way back |
 //! | `emulate` | privileged instructions of a domain's kernel |
@@ -46,6 +46,7 @@ extern crate std;
 pub mod build;
 pub mod cpuid;
 pub mod descriptor;
+pub mod domain;
 mod emulate;
 pub mod entry;
 pub mod errno;
@@ -58,7 +59,6 @@ pub mod schedule;
 pub mod system;
 pub mod time;
 pub mod trap;
-pub mod unpack;
 pub mod vcpu;
 pub mod walk;
 

@@ -2,12 +2,14 @@
 //!
 //! Not modelled: weights and caps, more than one processor.
 
+use crate::domain::Domain;
 use crate::memory::Memory;
 use crate::system::System;
 use crate::vcpu::{BLOCKED, OFFLINE, RUNNABLE, RUNNING, State, VcpuId};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use xen_abi::event::VIRQ_TIMER;
+use xen_abi::DomId;
+use xen_abi::event::{VIRQ_DOM_EXC, VIRQ_TIMER};
 
 /// How long one runs while others wait, in nanoseconds.
 const SLICE: u64 = 10_000_000;
@@ -75,8 +77,11 @@ impl<M: Memory> System<M> {
 
     /// Sees to timers, and says what the processor does next.
     pub fn next(&mut self, now: u64) -> Next {
+        if core::mem::take(&mut self.has_ended) {
+            self.tell_control(VIRQ_DOM_EXC, now);
+        }
         let mut until = self.expire(now);
-        let running = self.queue.running.filter(|id| self.vcpu(*id).is_some_and(|vcpu| vcpu.state == State::Ready));
+        let running = self.queue.running.filter(|id| self.can_run(*id));
         let keeps = running.filter(|_| now < self.queue.slice_ends || self.queue.waiting.is_empty());
         if let (Some(id), None) = (running, keeps) {
             self.queue.waiting.push_back(id);
@@ -99,9 +104,24 @@ impl<M: Memory> System<M> {
         Next { vcpu: next, until }
     }
 
+    /// Whether a vCPU has something to do, and may do it.
+    #[must_use]
+    pub fn can_run(&self, id: VcpuId) -> bool {
+        let is_running = self.domains.get(&id.domain).is_some_and(Domain::is_running);
+        is_running && self.vcpu(id).is_some_and(|vcpu| vcpu.state == State::Ready)
+    }
+
+    /// Something has happened that is the control domain's business.
+    fn tell_control(&mut self, virq: u32, now: u64) {
+        const CONTROL: VcpuId = VcpuId { domain: DomId(0), number: 0 };
+        if self.events.raise_virq(&mut self.memory, CONTROL.domain, virq, CONTROL.number).is_some() {
+            self.kick(CONTROL, now);
+        }
+    }
+
     fn take_waiting(&mut self) -> Option<VcpuId> {
         while let Some(id) = self.queue.waiting.pop_front() {
-            if self.vcpu(id).is_some_and(|vcpu| vcpu.state == State::Ready) {
+            if self.can_run(id) {
                 return Some(id);
             }
         }
@@ -123,8 +143,9 @@ impl<M: Memory> System<M> {
     fn expire(&mut self, now: u64) -> Option<u64> {
         let mut next: Option<u64> = None;
         let mut due = Vec::new();
-        for (domain, what) in &self.domains {
-            for (number, vcpu) in (0..).zip(&what.vcpus) {
+        // Time goes on for those that are paused, but they are told later.
+        for (domain, what) in self.domains.iter().filter(|(_, what)| what.is_running()) {
+            for (&number, vcpu) in &what.vcpus {
                 let poll = match &vcpu.state {
                     State::Polling(_, until) => *until,
                     _ => None,

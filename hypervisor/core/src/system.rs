@@ -1,5 +1,6 @@
 //! All domains, and everything that they share.
 
+use crate::domain::Domain;
 use crate::event::Events;
 use crate::frames::Frames;
 use crate::grant::Grants;
@@ -12,21 +13,6 @@ use alloc::vec::Vec;
 use xen_abi::DomId;
 use xen_abi::shared_info::{SharedInfo, VcpuInfo};
 use zerocopy::IntoBytes as _;
-
-/// A domain.
-#[derive(Clone, Debug)]
-pub struct Domain {
-    /// It may do what the control domain does.
-    pub is_privileged: bool,
-    /// Its processors.
-    pub vcpus: Vec<Vcpu>,
-    /// The page that it shares with the hypervisor.
-    pub shared_info: Mfn,
-    /// Pages that it has.
-    pub pages: u64,
-    /// Why it has ended.
-    pub shutdown: Option<u32>,
-}
 
 /// Characters of the console that wait for the machine to print them.
 const CONSOLE: usize = 16384;
@@ -58,6 +44,8 @@ pub struct System<M> {
     pub reload: bool,
     /// Its table of segments as well.
     pub reload_segments: bool,
+    /// A domain has ended, which the control domain is to be told.
+    pub(crate) has_ended: bool,
     /// What domains have printed.
     console: Vec<u8>,
 }
@@ -79,6 +67,7 @@ impl<M: Memory> System<M> {
             wall_clock: 0,
             reload: false,
             reload_segments: false,
+            has_ended: false,
             console: Vec::new(),
         }
     }
@@ -92,12 +81,12 @@ impl<M: Memory> System<M> {
     /// A vCPU.
     #[must_use]
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
-        self.domains.get(&id.domain)?.vcpus.get(usize::try_from(id.number).ok()?)
+        self.domains.get(&id.domain)?.vcpus.get(&id.number)
     }
 
     /// A vCPU, to be changed.
     pub fn vcpu_mut(&mut self, id: VcpuId) -> Option<&mut Vcpu> {
-        self.domains.get_mut(&id.domain)?.vcpus.get_mut(usize::try_from(id.number).ok()?)
+        self.domains.get_mut(&id.domain)?.vcpus.get_mut(&id.number)
     }
 
     /// Says which frame of its domain a machine frame is.

@@ -81,8 +81,8 @@ impl<M: Memory> System<M> {
     /// Wakes whoever has something to see now.
     fn pass(&mut self, kick: Option<Kick>, caller: Caller) {
         if let Some(Kick { domain, .. }) = kick {
-            let count = self.domains.get(&domain).map_or(0, |domain| domain.vcpus.len());
-            for number in (0..).take(count) {
+            let count = self.domains.get(&domain).map_or(0, |domain| domain.vcpus_max);
+            for number in 0..count {
                 self.kick(VcpuId { domain, number }, caller.now);
             }
         }

@@ -83,7 +83,7 @@ impl<M: Memory> System<M> {
 
     pub(super) fn mmuext_op(&mut self, caller: Caller, [list, count, done, owner, _]: [u64; 5]) -> Answer {
         let owner = self.page_owner(caller, owner)?;
-        if count > UPDATES_MAX || owner != caller.id.domain {
+        if count > UPDATES_MAX {
             return Err(Errno::EINVAL);
         }
         self.reload = true;
@@ -92,7 +92,7 @@ impl<M: Memory> System<M> {
         for number in 0..count {
             outcome = element(list, number, size_of::<MmuextOp>())
                 .and_then(|place| self.space(caller.id).get::<MmuextOp>(place))
-                .and_then(|operation| self.extended(caller, operation));
+                .and_then(|operation| self.extended(caller, owner, operation));
             if outcome.is_err() {
                 break;
             }
@@ -114,15 +114,17 @@ impl<M: Memory> System<M> {
         Ok(())
     }
 
-    fn extended(&mut self, caller: Caller, operation: MmuextOp) -> Answer {
+    fn extended(&mut self, caller: Caller, owner: DomId, operation: MmuextOp) -> Answer {
         const LEVELS: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::L4];
         let (domain, frame) = (caller.id.domain, Mfn(operation.arg1));
         match operation.cmd {
             command @ MMUEXT_PIN_L1_TABLE..=MMUEXT_PIN_L4_TABLE => {
                 let level = usize::try_from(command).ok().and_then(|level| LEVELS.get(level)).ok_or(Errno::EINVAL)?;
-                self.frames.pin(&mut self.memory, domain, frame, *level)?;
+                self.frames.pin(&mut self.memory, owner, frame, *level)?;
             }
-            MMUEXT_UNPIN_TABLE => self.frames.unpin(&mut self.memory, domain, frame)?,
+            MMUEXT_UNPIN_TABLE => self.frames.unpin(&mut self.memory, owner, frame)?,
+            // What follows is about the processor of the one who calls.
+            _ if owner != domain => return Err(Errno::EPERM),
             MMUEXT_NEW_BASEPTR => {
                 self.set_top(caller.id, frame)?;
             }

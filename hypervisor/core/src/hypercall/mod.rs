@@ -5,6 +5,7 @@
 //! | `segments` | set_gdt, update_descriptor, set_segment_base |
 //! | `mmu` | mmu_update, update_va_mapping, mmuext_op |
 //! | `memory` | memory_op |
+//! | `domctl` | domctl |
 //! | `event` | event_channel_op |
 //! | `grant` | grant_table_op |
 //! | `sched` | sched_op, vcpu_op, set_timer_op |
@@ -13,6 +14,7 @@
 //! Arguments are in rdi, rsi, rdx, r10 and r8, the result goes to rax (`public/arch-x86/xen-x86_64.h`).
 //! Invariant: an argument that is in the domain's memory is read once.
 
+mod domctl;
 mod event;
 mod grant;
 mod kernel;
@@ -21,7 +23,7 @@ mod mmu;
 mod sched;
 mod segments;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::errno::Errno;
 use crate::memory::Memory;
@@ -87,6 +89,7 @@ impl<M: Memory> System<M> {
         const MMUEXT_OP: u64 = Hypercall::MmuextOp as u64;
         const SCHED_OP: u64 = Hypercall::SchedOp as u64;
         const EVENT_CHANNEL_OP: u64 = Hypercall::EventChannelOp as u64;
+        const DOMCTL: u64 = Hypercall::Domctl as u64;
         match number {
             SET_TRAP_TABLE => self.set_trap_table(caller, arguments),
             MMU_UPDATE => self.mmu_update(caller, arguments),
@@ -106,6 +109,7 @@ impl<M: Memory> System<M> {
             MMUEXT_OP => self.mmuext_op(caller, arguments),
             SCHED_OP => self.sched_op(caller, arguments),
             EVENT_CHANNEL_OP => self.event_channel_op(caller, arguments),
+            DOMCTL => self.domctl(caller, arguments),
             _ => Err(Errno::ENOSYS),
         }
     }

@@ -6,11 +6,14 @@ use crate::memory::Memory;
 use crate::system::System;
 use crate::vcpu::State;
 use alloc::vec::Vec;
-use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SchedPoll, SchedShutdown};
+use xen_abi::Port;
+use xen_abi::sched::{
+    SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_REMOTE_SHUTDOWN, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SchedPoll,
+    SchedRemoteShutdown, SchedShutdown,
+};
 use xen_abi::vcpu::{
     VCPUOP_GET_RUNSTATE_INFO, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
 };
-use xen_abi::{DomId, Port};
 
 /// Ports that may be waited for at once, as in Xen.
 const POLLED_MAX: u32 = 128;
@@ -33,6 +36,14 @@ impl<M: Memory> System<M> {
             SCHEDOP_SHUTDOWN => {
                 let shutdown: SchedShutdown = self.space(id).get(argument)?;
                 self.shut_down(id.domain, shutdown.reason);
+            }
+            SCHEDOP_REMOTE_SHUTDOWN => {
+                let wanted: SchedRemoteShutdown = self.space(id).get(argument)?;
+                if !self.is_privileged(caller) {
+                    return Err(Errno::EPERM);
+                }
+                let domain = self.domain_of(caller, wanted.domain_id)?;
+                self.shut_down(domain, wanted.reason);
             }
             _ => return Err(Errno::ENOSYS),
         }
@@ -60,16 +71,6 @@ impl<M: Memory> System<M> {
     fn wait(&mut self, caller: Caller, state: State) {
         if let Some(vcpu) = self.vcpu_mut(caller.id) {
             vcpu.state = state;
-        }
-    }
-
-    /// A domain ends.
-    pub fn shut_down(&mut self, domain: DomId, reason: u32) {
-        let Some(domain) = self.domains.get_mut(&domain) else { return };
-        domain.shutdown.get_or_insert(reason);
-        for vcpu in &mut domain.vcpus {
-            vcpu.state = State::Offline;
-            vcpu.timer = None;
         }
     }
 

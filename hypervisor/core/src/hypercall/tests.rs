@@ -1,13 +1,13 @@
 //! A domain of one page table, whose hypercalls are made here.
 
 use super::*;
-use crate::build::Image;
 use crate::entry::{Entry, Level};
 use crate::frames::Frames;
 use crate::memory::{Mfn, TestMemory};
 use crate::time::Scale;
 use crate::vcpu::State;
 use alloc::vec::Vec;
+use domain_builder::{Image, Module};
 use xen_abi::elfnote::{XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOTE_VIRT_BASE};
 use xen_abi::event::{BindIpi, EVTCHNOP_BIND_IPI, EVTCHNOP_SEND, PortOnly};
 use xen_abi::mmu::{MMU_NORMAL_PT_UPDATE, MMUEXT_NEW_USER_BASEPTR, MmuUpdate, MmuextOp};
@@ -18,12 +18,12 @@ use xen_abi::{DomId, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BASE: u64 = 0x40_0000;
-const PAGES: u64 = 2048;
+pub(crate) const PAGES: u64 = 2048;
 /// Pages that the domain may write its arguments to: behind its stack.
-const SCRATCH: u64 = BASE + (3 << 20);
+pub(crate) const SCRATCH: u64 = BASE + (3 << 20);
 
 /// A kernel of four pages: code, the page of hypercalls, and notes.
-fn kernel() -> Vec<u8> {
+pub(crate) fn kernel() -> Vec<u8> {
     let note = |kind: u32, value: u64| {
         let head = [4_u32, 8, kind].map(u32::to_le_bytes).concat();
         [&head[..], b"Xen\0", &value.to_le_bytes()].concat()
@@ -50,13 +50,13 @@ fn kernel() -> Vec<u8> {
     file
 }
 
-struct Domain {
-    system: System<TestMemory>,
-    id: VcpuId,
-    registers: Registers,
+pub(crate) struct Domain {
+    pub(crate) system: System<TestMemory>,
+    pub(crate) id: VcpuId,
+    pub(crate) registers: Registers,
 }
 
-fn domain() -> Domain {
+pub(crate) fn domain() -> Domain {
     let count = 4096;
     let mut memory = TestMemory::new(count + 8);
     let table: Vec<Mfn> = (count as u64..count as u64 + 8).map(Mfn).collect();
@@ -64,7 +64,8 @@ fn domain() -> Domain {
     let mut system = System::new(memory, Frames::new(count, [3; 16]), table, (Scale::of_frequency(1_000_000_000), 0));
     (1..count as u64).rev().for_each(|frame| system.frames.add(Mfn(frame)));
     let kernel = kernel();
-    let image = Image { kernel: &kernel, command_line: "a=b", module: b"module", pages: PAGES };
+    let modules = [Module { bytes: b"module", command_line: "" }];
+    let image = Image { kernel: &kernel, command_line: "a=b", modules: &modules, pages: PAGES };
     let id = system.build_first(&image, 0).unwrap();
     assert_eq!(system.next(1).vcpu, Some(id));
     let registers = system.vcpu(id).unwrap().registers;
@@ -72,24 +73,24 @@ fn domain() -> Domain {
 }
 
 impl Domain {
-    fn call(&mut self, number: Hypercall, arguments: [u64; 4]) -> i64 {
+    pub(crate) fn call(&mut self, number: Hypercall, arguments: [u64; 4]) -> i64 {
         let [rdi, rsi, rdx, r10] = arguments;
         let mut registers = Registers { rax: number as u64, rdi, rsi, rdx, r10, ..self.registers };
         self.system.hypercall(self.id, &mut registers, 1000);
         registers.rax.cast_signed()
     }
 
-    fn put<T: IntoBytes + Immutable>(&mut self, address: u64, value: &T) -> u64 {
+    pub(crate) fn put<T: IntoBytes + Immutable>(&mut self, address: u64, value: &T) -> u64 {
         self.system.space(self.id).put(address, value).unwrap();
         address
     }
 
-    fn get<T: FromBytes + IntoBytes>(&mut self, address: u64) -> T {
+    pub(crate) fn get<T: FromBytes + IntoBytes>(&mut self, address: u64) -> T {
         self.system.space(self.id).get(address).unwrap()
     }
 
     /// The lowest table for an address, and the entry there.
-    fn entry(&mut self, address: u64) -> (Mfn, usize, Entry) {
+    pub(crate) fn entry(&mut self, address: u64) -> (Mfn, usize, Entry) {
         let (table, index) = self.system.space(self.id).lowest(address).unwrap();
         (table, index, Entry(self.system.memory.load(table, index)))
     }
@@ -135,8 +136,8 @@ fn images_that_are_none_are_refused() {
         (&kernel()[..0x1004], PAGES, ""),
     ] {
         let mut fresh = domain();
-        fresh.system.frames.release(&mut fresh.system.memory, DomId(0));
-        let image = Image { kernel: file, command_line: "", module: &[], pages };
+        fresh.system.destroy(DomId(0)).unwrap();
+        let image = Image { kernel: file, command_line: "", modules: &[], pages };
         let refusal = fresh.system.build_first(&image, 0).unwrap_err();
         assert!(refusal.0.contains(why), "{}: {why}", refusal.0);
     }

@@ -1,0 +1,76 @@
+//! A kernel: an ELF file, and what its notes say.
+
+use crate::{Refusal, refuse};
+use object::LittleEndian;
+use object::elf::{FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
+use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use xen_abi::elfnote::{XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOTE_VIRT_BASE};
+
+/// A kernel.
+pub(crate) struct Kernel<'a> {
+    file: &'a [u8],
+    segments: &'a [ProgramHeader64<LittleEndian>],
+    /// Where it begins.
+    pub(crate) entry: u64,
+    /// The address of its first page.
+    pub(crate) base: u64,
+    /// The address of the page by which it makes hypercalls.
+    pub(crate) hypercall_page: Option<u64>,
+    /// Where its last segment ends.
+    pub(crate) end: u64,
+}
+
+impl<'a> Kernel<'a> {
+    pub(crate) fn read(file: &'a [u8]) -> Result<Self, Refusal> {
+        let Ok(header) = FileHeader64::<LittleEndian>::parse(file) else { return refuse("the kernel is no ELF file") };
+        let Ok(segments) = header.program_headers(LittleEndian, file) else {
+            return refuse("the kernel has no segments");
+        };
+        let mut kernel =
+            Self { file, segments, entry: header.e_entry(LittleEndian), base: 0, hypercall_page: None, end: 0 };
+        if !kernel.read_notes() {
+            return refuse("the kernel has no notes of Xen's: it is none for it");
+        }
+        kernel.end = kernel.base;
+        for segment in segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD) {
+            let (from, length) = (segment.p_vaddr(LittleEndian), segment.p_memsz(LittleEndian));
+            if from < kernel.base {
+                return refuse("a segment of the kernel lies below its VIRT_BASE");
+            }
+            kernel.end = kernel.end.max(from.saturating_add(length));
+        }
+        Ok(kernel)
+    }
+
+    /// Whether there are any.
+    fn read_notes(&mut self) -> bool {
+        let mut has_any = false;
+        for segment in self.segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_NOTE) {
+            let Ok(Some(mut found)) = segment.notes(LittleEndian, self.file) else { continue };
+            while let Ok(Some(note)) = found.next() {
+                if note.name() != b"Xen" {
+                    continue;
+                }
+                has_any = true;
+                let Ok(number) = note.desc().try_into().map(u64::from_le_bytes) else { continue };
+                match note.n_type(LittleEndian).0 {
+                    XEN_ELFNOTE_ENTRY => self.entry = number,
+                    XEN_ELFNOTE_HYPERCALL_PAGE => self.hypercall_page = Some(number),
+                    XEN_ELFNOTE_VIRT_BASE => self.base = number,
+                    _ => {}
+                }
+            }
+        }
+        has_any
+    }
+
+    /// The bytes of its segments, each with its address.
+    pub(crate) fn segments(&self) -> Result<impl Iterator<Item = (u64, &'a [u8])>, Refusal> {
+        let loaded = self.segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD);
+        let bytes = loaded.map(|segment| {
+            let bytes = segment.data(LittleEndian, self.file);
+            bytes.map_or_else(|()| refuse("the kernel is cut off"), |bytes| Ok((segment.p_vaddr(LittleEndian), bytes)))
+        });
+        bytes.collect::<Result<alloc::vec::Vec<_>, _>>().map(alloc::vec::Vec::into_iter)
+    }
+}
