@@ -161,16 +161,20 @@ fn installer(context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Looks at a screen until it is as it should be.
+/// Looks at a screen until it is as it should be. The QEMU that serves it may be about to take another size, and lose the thread.
 fn await_screen(context: &Context, guest: &Guest, is_right: impl Fn(&Screen) -> Result<()>) -> Result<()> {
     let end = Instant::now() + LIMIT;
     loop {
-        let screen = guest.picture()?;
-        let Err(error) = is_right(&screen) else { return Ok(()) };
+        let screen = guest.picture();
+        let error = match screen.as_ref().map(&is_right) {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
         if Instant::now() > end {
             let file = context.logs.join(format!("{}.png", guest.name()));
-            screen.save(&file)?;
-            return Err(error.context(format!("the screen is as in {}", file.display())));
+            screen?.save(&file)?;
+            return error.map_or(Ok(()), |error| Err(error.context(format!("the screen is as in {}", file.display()))));
         }
         thread::sleep(Duration::from_secs(1));
     }

@@ -5,7 +5,7 @@ use crate::build::hypercall_page;
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
 use crate::system::System;
-use crate::vcpu::{RUNNING, State, VcpuId};
+use crate::vcpu::{State, VcpuId};
 use xen_abi::DomId;
 use xen_abi::domctl::{
     CreateDomain, Domctl, GetDomainInfo, HypercallInit, MaxMem, MaxVcpus, VcpuContext, XEN_DOMCTL_CREATEDOMAIN,
@@ -110,8 +110,9 @@ impl<M: Memory> System<M> {
         };
         let mut all_blocked = true;
         for (number, vcpu) in &what.vcpus {
+            // The first of them is the time that it ran.
             let times = vcpu.runstate(now);
-            info.cpu_time = info.cpu_time.saturating_add(times.time[RUNNING as usize]);
+            info.cpu_time = info.cpu_time.saturating_add(times.time.first().copied().unwrap_or(0));
             info.max_vcpu_id = *number;
             if vcpu.state != State::Offline {
                 info.nr_online_vcpus = info.nr_online_vcpus.saturating_add(1);
