@@ -16,11 +16,12 @@ use crate::hypercall::sched::{self, ShutdownReason};
 use crate::hypercall::{XenError, vcpu, version};
 use crate::shared::SharedBytes;
 use crate::{clock, console, event, heap, logger};
+use alloc::vec::Vec;
 use core::ops::Range;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use spin::Once;
-use xen_abi::start_info::{SIF_INITDOMAIN, SIF_MOD_START_PFN, StartInfo};
+use xen_abi::start_info::{SIF_INITDOMAIN, SIF_MOD_START_PFN, SIF_MULTIBOOT_MOD, StartInfo};
 use xen_abi::{PAGE_SHIFT, PAGE_SIZE, Port};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
@@ -122,6 +123,39 @@ pub fn module() -> Option<&'static [u8]> {
     // SAFETY: the domain builder put it below the table of frames, mapped it and names it here; that part of memory is
     // given to nobody else, and nobody writes to it.
     Some(unsafe { core::slice::from_raw_parts(ptr::with_exposed_provenance(start), len) })
+}
+
+/// A file that came with the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct BootModule {
+    /// What was said of it: its name, as a rule.
+    pub words: &'static str,
+    /// What is in it.
+    pub bytes: &'static [u8],
+}
+
+/// All files that came with the kernel: those of a list (`struct xen_multiboot_mod_list`), or the only one.
+#[must_use]
+pub fn modules() -> Vec<BootModule> {
+    let Some(whole) = module() else { return Vec::new() };
+    if start_info().is_none_or(|info| info.flags & SIF_MULTIBOOT_MOD == 0) {
+        return [BootModule { words: "", bytes: whole }].into();
+    }
+    let mut found = Vec::new();
+    for entry in whole.as_chunks::<16>().0 {
+        let [start, last, words, _]: [u32; 4] = zerocopy::transmute!(*entry);
+        let [start, last, words] = [start, last, words].map(|number| number as usize);
+        if start == 0 {
+            break;
+        }
+        let bytes = last.checked_add(1).and_then(|end| whole.get(start..end));
+        let words = whole.get(words..).and_then(|words| words.split(|byte| *byte == 0).next());
+        let words = words.and_then(|words| core::str::from_utf8(words).ok());
+        // A list that names what is not there ends here: the rest means nothing either.
+        let (Some(bytes), Some(words)) = (bytes, words) else { break };
+        found.push(BootModule { words, bytes });
+    }
+    found
 }
 
 /// Pages of memory that this domain has.

@@ -11,3 +11,4 @@ pub mod keys;
 pub mod picture;
 pub mod qmp;
 pub mod vnc;
+pub mod xl;

@@ -44,6 +44,8 @@ pub(crate) struct Images {
     pub(crate) demo: PathBuf,
     /// Checks of miniOS, a kernel for a PV domain of its own.
     pub(crate) selftest: PathBuf,
+    /// The control domain of the hypervisor core.
+    pub(crate) control: PathBuf,
     /// The hypervisor core, for a multiboot loader.
     pub(crate) hypervisor: PathBuf,
 }
@@ -60,6 +62,7 @@ pub(crate) fn images() -> Images {
         demo: folder.join("demo.gz"),
         guest: folder.join("guest.elf"),
         selftest: folder.join("selftest.gz"),
+        control: folder.join("control.gz"),
         hypervisor: folder.join("hypervisor.bin"),
     }
 }
@@ -77,13 +80,7 @@ pub(crate) fn all() -> Result<Images> {
 
     checks(&images)?;
 
-    let step = Step::begin("Building the demo");
-    let linked = link("stubdom", "demo")?;
-    verify(&linked, Kind::ParavirtualKernel)?;
-    let packed = pack(&linked)?;
-    write(&images.demo, &packed)?;
-    step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.demo.display()));
-
+    demo(&images)?;
     let step = Step::begin("Building the stub domain's image");
     let linked = link("stubdom", "ioemu")?;
     verify(&linked, Kind::ParavirtualKernel)?;
@@ -102,12 +99,19 @@ pub(crate) fn all() -> Result<Images> {
     Ok(images)
 }
 
-/// Builds the hypervisor core, and the kernel that it is tested with.
+/// Builds the hypervisor core, its control domain, and what is tested on them.
 pub(crate) fn core() -> Result<Images> {
     packages::ensure_installed(packages::BUILD)?;
     fs::create_dir_all(paths::images())?;
     let images = images();
     checks(&images)?;
+    demo(&images)?;
+    let step = Step::begin("Building the control domain");
+    let linked = link("stubdom", "control")?;
+    verify(&linked, Kind::ParavirtualKernel)?;
+    let packed = pack(&linked)?;
+    write(&images.control, &packed)?;
+    step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.control.display()));
     let step = Step::begin("Building the hypervisor core");
     let linked = link_with("hypervisor", "hypervisor", CORE_FLAGS)?;
     verify(&linked, Kind::BareMachine)?;
@@ -119,6 +123,16 @@ pub(crate) fn core() -> Result<Images> {
     write(&paths::images().join("hypervisor.elf"), &fs::read(&linked)?)?;
     step.end(images.hypervisor.display());
     Ok(images)
+}
+
+fn demo(images: &Images) -> Result<()> {
+    let step = Step::begin("Building the demo");
+    let linked = link("stubdom", "demo")?;
+    verify(&linked, Kind::ParavirtualKernel)?;
+    let packed = pack(&linked)?;
+    write(&images.demo, &packed)?;
+    step.end(format_args!("{} KiB, {}", packed.len().div_ceil(1024), images.demo.display()));
+    Ok(())
 }
 
 fn checks(images: &Images) -> Result<()> {

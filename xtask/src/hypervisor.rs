@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Its memory in MiB.
     #[arg(long, default_value_t = 64)]
     memory: u32,
+    /// Files for it; each `*.cfg` among them describes a domain, if the kernel is `control`.
+    #[arg(long)]
+    file: Vec<PathBuf>,
     /// Its command line.
     #[arg(last = true)]
     command_line: Vec<String>,
@@ -66,7 +69,14 @@ pub(crate) fn xtf(arguments: &XtfArguments) -> Result<ExitCode> {
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for (name, file) in tests {
         let log = logs.join(format!("{name}.log"));
-        let said = perform(machine(&emulator, &images.hypervisor, &file, XTF_MEMORY, ""), &log)?;
+        let said = perform(
+            machine(
+                &emulator,
+                &images.hypervisor,
+                &Program { kernel: &file, memory: XTF_MEMORY, ..Program::default() },
+            ),
+            &log,
+        )?;
         let verdict = said.split("Test result: ").nth(1).and_then(|rest| rest.split_whitespace().next());
         match verdict {
             Some("SUCCESS") => passed += 1,
@@ -85,14 +95,35 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let images = build::core()?;
     let kernel = arguments.kernel.as_ref().unwrap_or(&images.selftest);
     let emulator = emulator::find()?;
-    let mut command =
-        machine(&emulator, &images.hypervisor, kernel, arguments.memory, &arguments.command_line.join(" "));
+    let program = Program {
+        kernel,
+        files: &arguments.file,
+        memory: arguments.memory,
+        command_line: &arguments.command_line.join(" "),
+    };
+    let mut command = machine(&emulator, &images.hypervisor, &program);
     let status = command.status().context("cannot start QEMU")?;
     Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// What the first domain is.
+struct Program<'a> {
+    kernel: &'a Path,
+    /// Files that come with it.
+    files: &'a [PathBuf],
+    /// Its memory in MiB.
+    memory: u32,
+    command_line: &'a str,
+}
+
+impl Default for Program<'_> {
+    fn default() -> Self {
+        Self { kernel: Path::new(""), files: &[], memory: 64, command_line: "" }
+    }
+}
+
 /// A machine that ends when its first domain does, with its console on the standard output.
-fn machine(emulator: &Emulator, hypervisor: &Path, kernel: &Path, memory: u32, command_line: &str) -> Command {
+fn machine(emulator: &Emulator, hypervisor: &Path, program: &Program<'_>) -> Command {
     let mut command = Command::new(&emulator.program);
     command.args(&emulator.arguments).args(["-machine", "q35", "-cpu", "max", "-no-reboot", "-display", "none"]);
     if emulator.kvm {
@@ -100,8 +131,10 @@ fn machine(emulator: &Emulator, hypervisor: &Path, kernel: &Path, memory: u32, c
     }
     command.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-monitor", "none", "-kernel"]).arg(hypervisor);
     // A comma parts modules, so one of the command line is doubled.
-    let module = format!("{} {command_line}", kernel.display()).replace(',', ",,");
-    command.args(["-append", &format!("dom0_mem={memory}"), "-initrd", &module]);
+    let kernel = format!("{} {}", program.kernel.display(), program.command_line);
+    let files = program.files.iter().map(|file| file.display().to_string());
+    let modules: Vec<_> = std::iter::once(kernel).chain(files).map(|module| module.replace(',', ",,")).collect();
+    command.args(["-append", &format!("dom0_mem={}", program.memory), "-initrd", &modules.join(",")]);
     command
 }
 
@@ -168,7 +201,13 @@ pub(crate) fn test(names: Option<&str>) -> Result<Counts> {
     for case in cases {
         let start = Instant::now();
         let log = logs.join(format!("{}.log", case.name));
-        let command = machine(&emulator, &images.hypervisor, &images.selftest, case.memory, case.command_line);
+        let program = Program {
+            kernel: &images.selftest,
+            memory: case.memory,
+            command_line: case.command_line,
+            ..Program::default()
+        };
+        let command = machine(&emulator, &images.hypervisor, &program);
         match perform(command, &log).and_then(|said| judge(&said, case.says)) {
             Ok(()) => {
                 counts.passed += 1;

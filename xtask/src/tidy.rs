@@ -63,7 +63,11 @@ const RULES: &[Rule] = &[
     },
     Rule { folder: "stubdom/rfb", may_use: &[], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "stubdom/web", may_use: &[], unsafe_code: Unsafe::Forbidden },
-    Rule { folder: "stubdom", may_use: &["devmodel", "minios", "rfb", "web"], unsafe_code: Unsafe::In(&["main.rs"]) },
+    Rule {
+        folder: "stubdom",
+        may_use: &["devmodel", "domain-builder", "minios", "rfb", "web", "xen-abi"],
+        unsafe_code: Unsafe::In(&["main.rs"]),
+    },
     Rule {
         folder: "tests/guests",
         may_use: &[],

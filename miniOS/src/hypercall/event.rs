@@ -25,6 +25,14 @@ pub fn alloc_unbound(remote: DomId) -> Result<Port, XenError> {
     Ok(op.port)
 }
 
+/// Opens a channel of another domain that only we may bind: the control domain does so.
+pub fn alloc_unbound_of(domain: DomId) -> Result<Port, XenError> {
+    let mut op = AllocUnbound { dom: domain, remote_dom: DomId::SELF, port: Port(0) };
+    // SAFETY: number and type belong together.
+    unsafe { event_op(abi::EVTCHNOP_ALLOC_UNBOUND, &mut op) }?;
+    Ok(op.port)
+}
+
 /// Binds a channel that `remote` has opened for this domain.
 pub fn bind_interdomain(remote: DomId, remote_port: Port) -> Result<Port, XenError> {
     let mut op = BindInterdomain { remote_dom: remote, remote_port, ..BindInterdomain::default() };

@@ -38,6 +38,19 @@ pub fn populate_physmap(domain: DomId, frames: &[Gfn]) -> Result<usize, XenError
     unsafe { memory_op(abi::XENMEM_POPULATE_PHYSMAP, &mut op) }
 }
 
+/// Gives a paravirtualised `domain` its pages with these numbers, whose machine frames take the numbers' places. Returns how
+/// many were given.
+pub fn populate_paravirtual(domain: DomId, pages: &mut [u64]) -> Result<usize, XenError> {
+    let mut op = MemoryReservation {
+        extent_start: pages.as_mut_ptr().expose_provenance() as u64,
+        nr_extents: pages.len() as u64,
+        domid: foreign(domain)?,
+        ..MemoryReservation::default()
+    };
+    // SAFETY: number and type belong together; Xen reads and writes the list, which is ours alone.
+    unsafe { memory_op(abi::XENMEM_POPULATE_PHYSMAP, &mut op) }
+}
+
 /// Takes the pages at `frames` from `domain`. Returns how many were taken.
 pub fn decrease_reservation(domain: DomId, frames: &[Gfn]) -> Result<usize, XenError> {
     let mut op = MemoryReservation {

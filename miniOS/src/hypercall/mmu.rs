@@ -3,8 +3,7 @@
 #![expect(unsafe_code)]
 
 use super::XenError;
-use crate::addr::VirtAddr;
-use crate::addr::to_usize;
+use crate::addr::{Gfn, VirtAddr, to_usize};
 use crate::arch::{Arguments, hypercall};
 use xen_abi::mmu::{self as abi, MmuUpdate, MmuextOp};
 use xen_abi::{DomId, Hypercall};
@@ -35,6 +34,14 @@ pub(crate) unsafe fn update_va_mapping(address: VirtAddr, entry: u64) -> Result<
     let arguments = Arguments(address.value(), to_usize(entry), to_usize(abi::UVMF_INVLPG), 0, 0);
     // SAFETY: the caller vouches for what the change does.
     XenError::check(unsafe { hypercall(Hypercall::UpdateVaMapping, arguments) }).map(|_| ())
+}
+
+/// Checks the top table of another domain, and all that are below it, and keeps it one.
+pub fn pin_top_of(domain: DomId, table: Gfn) -> Result<(), XenError> {
+    let op = MmuextOp { cmd: abi::MMUEXT_PIN_L4_TABLE, arg1: table.number(), ..MmuextOp::default() };
+    let arguments = Arguments(core::ptr::from_ref(&op).expose_provenance(), 1, 0, usize::from(domain.0), 0);
+    // SAFETY: Xen reads the operation, which changes no mapping of ours.
+    XenError::check(unsafe { hypercall(Hypercall::MmuextOp, arguments) }).map(|_| ())
 }
 
 /// Forgets cached translations.

@@ -5,6 +5,7 @@
 
 pub mod console_io;
 pub mod dm;
+pub mod domctl;
 pub mod event;
 pub mod grant;
 pub mod hvm;
