@@ -63,10 +63,10 @@ impl<'a> Queue<'a> {
         self.progress().counts.remarks.push(line);
     }
 
-    /// Whether one more case may have a second try: that one counts from here on.
+    /// Whether a case may be tried once more: that counts from here on.
     fn may_try_again(&self) -> bool {
         let again = &mut self.progress().counts.again;
-        let may = *again < SECOND_TRIES;
+        let may = *again < TRIES_AGAIN;
         *again += usize::from(may);
         may
     }
@@ -109,14 +109,15 @@ fn work(queue: &Queue<'_>, number: usize) -> Result<()> {
     let mut running: Option<Testbed> = None;
     while let Some(case) = queue.take() {
         let mut ended = attempt(&plan, &logs, case, &mut running)?;
-        if let Err(error) = &ended.result
-            && !plan.options.emulator.kvm
-            && queue.may_try_again()
-        {
-            let why = if ended.has_slipped { SLIP } else { SECOND_TRY };
+        for number in 1..=AGAIN {
+            let Err(error) = &ended.result else { break };
+            if plan.options.emulator.kvm || !queue.may_try_again() {
+                break;
+            }
+            let why = if ended.has_slipped { SLIP } else { PERHAPS_A_SLIP };
             println!("again   {}: {error:#}\n        {why}", ended.title);
             queue.remark("again  ", &ended.title, error);
-            let kept = logs.join(format!("{}-again", case.name));
+            let kept = logs.join(format!("{}-again-{number}", case.name));
             if kept.exists() {
                 fs::remove_dir_all(&kept)?;
             }
@@ -142,7 +143,7 @@ fn work(queue: &Queue<'_>, number: usize) -> Result<()> {
 /// lies exactly one page below its code, and with Xen's own registers in its control block.
 const SLIP: &str = "A guest had a triple fault, or the testbed is gone. The emulator under Xen, QEMU 7.2 without KVM, now \
                     and then enters or leaves a guest with wrong registers, or ends by an assertion of its own (see \
-                    qemu.log): so this case is tried once more.";
+                    qemu.log): so this case is tried again.";
 
 /// Shows where each CPU of each domain is, three times, and lets Xen print what it knows of event channels and domains.
 const WHERE: &str = "for turn in 1 2 3; do
@@ -172,10 +173,12 @@ fn show(context: &Context) -> Result<()> {
 }
 
 /// The same of a guest that hangs: with wrong registers most do not get as far as a fault.
-const SECOND_TRY: &str = "Without KVM this may be the emulator under Xen, so the case is tried once more. What there was to \
+const PERHAPS_A_SLIP: &str = "Without KVM this may be the emulator under Xen, so the case is tried again. What there was to \
                           see is kept beside its logs.";
-/// How many cases may have a second try: one in a hundred needs it, and what needs it more often is no accident.
-const SECOND_TRIES: usize = 3;
+/// How often a case may be tried again. One in fifty needs it on a busy machine, so one in a few thousand needs it twice.
+const AGAIN: usize = 2;
+/// How often cases of one release may be tried again: what needs it more often is no accident.
+const TRIES_AGAIN: usize = 5;
 
 /// How a case ended.
 struct Ended {

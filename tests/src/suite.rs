@@ -40,7 +40,7 @@ pub struct Counts {
     pub failed: usize,
     /// It could not be tried.
     pub skipped: usize,
-    /// It was tried a second time, and counts above as that ended.
+    /// It was tried again, and counts above as the last try ended.
     pub again: usize,
     /// A line for each that failed or was tried again, to be read where the log is long.
     pub remarks: Vec<String>,
@@ -60,7 +60,7 @@ impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.remarks.iter().try_for_each(|remark| writeln!(f, "{remark}"))?;
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)?;
-        if self.again > 0 { write!(f, "; {} of them at the second try", self.again) } else { Ok(()) }
+        if self.again > 0 { write!(f, "; {} tries again", self.again) } else { Ok(()) }
     }
 }
 
