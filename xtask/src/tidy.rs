@@ -62,6 +62,7 @@ const RULES: &[Rule] = &[
     },
     Rule { folder: "stubdom/rfb", may_use: &[], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "stubdom/web", may_use: &[], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "stubdom/xenstored", may_use: &["xen-abi"], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "stubdom", may_use: &["devmodel", "minios", "rfb", "web"], unsafe_code: Unsafe::In(&["main.rs"]) },
     Rule {
         folder: "tests/guests",
@@ -93,6 +94,7 @@ const OURS: &[&str] = &[
     "minios",
     "rfb",
     "web",
+    "xenstored",
     "stubdom",
     "guests",
     "pv-tests",
