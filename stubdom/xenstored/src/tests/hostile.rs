@@ -81,7 +81,8 @@ fn random_requests_do_no_harm() {
             let client = *random.pick(&clients);
             let mut payload = Vec::new();
             for _ in 0..random.below(5) {
-                payload.extend_from_slice(random.pick(&words));
+                let word: &&[u8] = random.pick(&words);
+                payload.extend_from_slice(word);
                 payload.extend([0].iter().take(usize::from(random.below(8) > 0)));
             }
             if random.below(20) == 0 {

@@ -2,7 +2,8 @@
 //!
 //! The model is one flat list of nodes, and has no transactions: what a transaction did is done to it at the commit. All
 //! answers that the transaction got have to be those that the model gives then, which is what a transaction promises. A commit
-//! that fails has to have a reason: a node that it looked at, one above or one below, was changed since it began.
+//! that fails has to have a reason: a node that it looked at, one above it, or one below what it removed was changed since it
+//! began. A node changes with its value, its permissions and the list of its children.
 
 use std::borrow::ToOwned;
 use std::collections::{BTreeMap, BTreeSet};
@@ -162,7 +163,7 @@ impl Model {
     fn make(&mut self, who: u16, path: &str, value: &[u8]) -> (Answer, Vec<Event>) {
         let above = parent(path);
         if !self.nodes.contains_key(&above) {
-            self.make(who, &above, b"");
+            let _ = self.make(who, &above, b"");
         }
         let from = self.nodes[&above].permissions.clone();
         let mut permissions = from.clone();
@@ -244,13 +245,13 @@ impl Game {
             let connection = if domain == 0 { machine.control } else { machine.domain(domain) };
             if domain != 0 {
                 let home = format!("/local/domain/{domain}");
-                model.act(0, &home, &Act::Write(vec![]));
-                model.act(0, &home, &Act::Set(vec![('n', domain)]));
+                let _ = model.act(0, &home, &Act::Write(vec![]));
+                let _ = model.act(0, &home, &Act::Set(vec![('n', domain)]));
             }
             clients.push(Client { domain, connection, watches: vec![], transactions: BTreeMap::new() });
         }
         assert_eq!(machine.write(machine.control, "/x", b""), done());
-        model.act(0, "/x", &Act::Write(vec![]));
+        let _ = model.act(0, "/x", &Act::Write(vec![]));
         Self { machine, model, clients, log: vec![], committed: 0, failed: 0 }
     }
 
@@ -289,8 +290,13 @@ impl Game {
         heard
     }
 
-    fn changed(&mut self, events: &[Event]) {
+    /// Notes what has changed since the model was like this.
+    fn note(&mut self, before: &Model, events: &[Event]) {
         self.log.extend(events.iter().map(|event| event.path.clone()));
+        let (before, after) = (&before.nodes, &self.model.nodes);
+        let made = after.keys().filter(|path| !before.contains_key(*path));
+        let gone = before.keys().filter(|path| !after.contains_key(*path));
+        self.log.extend(made.chain(gone).flat_map(|path| [path.clone(), parent(path)]));
     }
 
     fn step(&mut self, random: &mut Random) {
@@ -327,6 +333,7 @@ impl Game {
             _ => {
                 let (path, act) = (random_path(random), random_act(random));
                 let answer = self.ask(by, 0, &path, &act);
+                let before = self.model.clone();
                 let (expected, events) = self.model.act(self.clients[by].domain, &path, &act);
                 assert_eq!(answer, expected, "{by} {path} {act:?}");
                 for client in 0..3 {
@@ -336,7 +343,7 @@ impl Game {
                     assert_eq!(heard.iter().cloned().collect::<BTreeSet<_>>(), expected, "{by} {path} {act:?}");
                     assert_eq!(heard.len(), expected.len());
                 }
-                self.changed(&events);
+                self.note(&before, &events);
             }
         }
     }
@@ -346,11 +353,11 @@ impl Game {
         let flag = if commits { b"T\0" } else { b"F\0" };
         self.machine.send(self.clients[by].connection, XS_TRANSACTION_END, number, flag);
         let answer = self.take_answer(by);
+        let before = self.model.clone();
         let mut events = vec![];
         if !commits {
             assert_eq!(answer, done());
         } else if answer == done() {
-            let before = self.model.clone();
             for (path, act, told) in &open.acts {
                 let (expected, more) = self.model.act(self.clients[by].domain, path, act);
                 assert_eq!(*told, expected, "{by} {path} {act:?}");
@@ -362,7 +369,11 @@ impl Game {
         } else {
             assert_eq!(answer, refused("EAGAIN"));
             let touches = |changed: &String| {
-                open.acts.iter().any(|(path, ..)| is_below(path, changed) || is_below(changed, path))
+                let removes = |act: &Act| matches!(act, Act::Remove);
+                let touches = |(path, act, _): &(String, Act, Answer)| {
+                    is_below(path, changed) || (removes(act) && is_below(changed, path))
+                };
+                open.acts.iter().any(touches)
             };
             assert!(self.log[open.began..].iter().any(touches), "{:?} {:?}", open.acts, &self.log[open.began..]);
             self.failed += 1;
@@ -374,7 +385,7 @@ impl Game {
             assert!(heard.is_subset(&all), "{heard:?} {all:?}");
             assert!(self.clients[client].domain != 0 || heard == all, "{heard:?} {all:?}");
         }
-        self.changed(&events);
+        self.note(&before, &events);
     }
 }
 

@@ -238,7 +238,7 @@ fn memory_has_a_limit() {
     // Events that do not fit are lost.
     for index in 0..10 {
         let path = format!("/local/domain/5/{index:0>2000}");
-        assert_eq!(machine.watch(guest, &path, "t").map(|_| ()).is_ok(), index < 4, "{index}");
+        assert_eq!(machine.watch(guest, &path, "t").map(|_| ()).is_ok(), index < 8, "{index}");
     }
     machine.fetch(guest);
     for index in 0..4 {
