@@ -63,9 +63,10 @@ const RULES: &[Rule] = &[
     },
     Rule { folder: "stubdom/rfb", may_use: &[], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "stubdom/web", may_use: &[], unsafe_code: Unsafe::Forbidden },
+    Rule { folder: "stubdom/xenstored", may_use: &["xen-abi"], unsafe_code: Unsafe::Forbidden },
     Rule {
         folder: "stubdom",
-        may_use: &["devmodel", "domain-builder", "minios", "rfb", "web", "xen-abi"],
+        may_use: &["devmodel", "domain-builder", "minios", "rfb", "web", "xen-abi", "xenstored"],
         unsafe_code: Unsafe::In(&["main.rs"]),
     },
     Rule {
@@ -99,6 +100,7 @@ const OURS: &[&str] = &[
     "minios",
     "rfb",
     "web",
+    "xenstored",
     "stubdom",
     "guests",
     "pv-tests",

@@ -58,5 +58,33 @@ pub const ERROR_OFFSET: usize = 2072;
 /// Bit of the server's features: the connection can be reset with [`XENSTORE_RECONNECT`].
 pub const XENSTORE_SERVER_FEATURE_RECONNECTION: u32 = 1;
 pub const XENSTORE_SERVER_FEATURE_ERROR: u32 = 2;
+/// A watch may have a depth. Headers of Xen 4.21 and later.
+pub const XENSTORE_SERVER_FEATURE_WATCHDEPTH: u32 = 4;
 pub const XENSTORE_CONNECTED: u32 = 0;
 pub const XENSTORE_RECONNECT: u32 = 1;
+
+/// Values of the connection's error field.
+pub const XENSTORE_ERROR_NONE: u32 = 0;
+pub const XENSTORE_ERROR_COMM: u32 = 1;
+pub const XENSTORE_ERROR_RINGIDX: u32 = 2;
+pub const XENSTORE_ERROR_PROTO: u32 = 3;
+
+/// `xsd_errors`: the names of the errors that an answer can say.
+pub const XSD_ERRORS: [&str; 16] = [
+    "EINVAL",
+    "EACCES",
+    "EEXIST",
+    "EISDIR",
+    "ENOENT",
+    "ENOMEM",
+    "ENOSPC",
+    "EIO",
+    "ENOTEMPTY",
+    "ENOSYS",
+    "EROFS",
+    "EBUSY",
+    "EAGAIN",
+    "EISCONN",
+    "E2BIG",
+    "EPERM",
+];
