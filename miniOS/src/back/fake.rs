@@ -53,16 +53,21 @@ impl SharedMem for FakeMapping {
     }
 
     fn read(&self, offset: usize, data: &mut [u8]) {
-        for (at, byte) in data.iter_mut().enumerate() {
-            let (memory, place) = self.place(offset + at);
-            memory.read(place, core::slice::from_mut(byte));
+        // A slot may cross the end of a page.
+        let (first, second) = data.split_at_mut(data.len().min(PAGE_SIZE - offset % PAGE_SIZE));
+        let (memory, place) = self.place(offset);
+        memory.read(place, first);
+        if !second.is_empty() {
+            self.read(offset + first.len(), second);
         }
     }
 
     fn write(&self, offset: usize, data: &[u8]) {
-        for (at, byte) in data.iter().enumerate() {
-            let (memory, place) = self.place(offset + at);
-            memory.write(place, core::slice::from_ref(byte));
+        let (first, second) = data.split_at(data.len().min(PAGE_SIZE - offset % PAGE_SIZE));
+        let (memory, place) = self.place(offset);
+        memory.write(place, first);
+        if !second.is_empty() {
+            self.write(offset + first.len(), second);
         }
     }
 

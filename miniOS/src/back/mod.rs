@@ -12,7 +12,7 @@
 //! | module | what lives there |
 //! |---|---|
 //! | [`block`] | disks, on any [`block::Medium`] |
-//! | [`net`], [`switch`] | network interfaces, on any [`net::Wire`]; what joins them and a card to a network |
+//! | [`net`], [`hub`], [`switch`] | network interfaces, on any [`net::Wire`]; what joins them and a card to a network |
 //! | [`link`] | how a backend finds its frontend, and both agree on a connection |
 //!
 //! Data is copied by Xen, from and to grants of the frontend ([`Host::copy`]); only rings are mapped. So a frontend that
@@ -28,7 +28,10 @@ pub mod buffer;
 pub mod devices;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod hub;
 pub mod link;
+pub mod net;
+pub mod switch;
 pub mod xen;
 
 use alloc::string::String;
