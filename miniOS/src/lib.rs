@@ -15,6 +15,7 @@
 //! | [`shared_mem`], [`ring`] | rings in memory shared with a peer |
 //! | [`vchan`] | two byte streams to a peer that connects when it likes |
 //! | [`xenstore`], [`xenbus`], [`front`] | the store, and the front ends of consoles, disks, framebuffer, keyboard |
+//! | [`back`] | the back ends of disks and network interfaces, for a domain that serves others |
 //!
 //! Unsafe code is in `arch`, `boot`, `frame`, `heap`, `hypercall`, `panic` and `shared`, and nowhere else.
 //!
@@ -35,6 +36,7 @@ pub use xen_abi;
 mod arch;
 
 pub mod addr;
+pub mod back;
 pub mod boot;
 pub mod clock;
 pub mod console;

@@ -359,6 +359,107 @@ impl<M: SharedMem, const SLOT: usize> FrontRing<M, SLOT> {
     }
 }
 
+/// The backend's end of a request ring, in pages that the frontend has granted.
+///
+/// How long a slot is depends on the protocol that the frontend speaks, so it is a value here.
+#[derive(Debug)]
+pub struct BackRing<M> {
+    memory: M,
+    slot_len: usize,
+    slots: u32,
+    /// Requests taken; `req_cons` of ring.h.
+    consumed: u32,
+    /// Responses put into slots; `rsp_prod_pvt`.
+    produced: u32,
+    /// Responses that the peer may see.
+    published: u32,
+}
+
+impl<M: SharedMem> BackRing<M> {
+    /// Takes up a ring of slots of `slot_len` bytes that a frontend has made, or that another backend has left.
+    pub fn attach(memory: M, slot_len: usize) -> Result<Self, RingFault> {
+        let fit = narrow(memory.len().saturating_sub(RING_HEADER) / slot_len.max(1));
+        let slots = if fit == 0 { 0 } else { 1 << fit.ilog2() };
+        let answered = memory.load_u32(RESPONSE_PRODUCER, Ordering::Acquire);
+        let ring = Self { memory, slot_len, slots, consumed: answered, produced: answered, published: answered };
+        ring.waiting().map(|_| ring)
+    }
+
+    /// Slots.
+    pub const fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Requests that were taken and are not answered.
+    pub const fn unanswered(&self) -> u32 {
+        self.consumed.wrapping_sub(self.produced)
+    }
+
+    /// Requests that can be taken. A frontend has at most as many unanswered as there are slots.
+    pub fn waiting(&self) -> Result<u32, RingFault> {
+        // Acquire: a request is read only after the index that announces it.
+        let waiting = self.memory.load_u32(REQUEST_PRODUCER, Ordering::Acquire).wrapping_sub(self.consumed);
+        if waiting > self.slots - self.unanswered() {
+            return Err(RingFault::Overrun { waiting });
+        }
+        Ok(waiting)
+    }
+
+    /// Takes the first `N` bytes of the next request, if there is one: a copy, so that the frontend changes nothing of it
+    /// any more.
+    pub fn pop<const N: usize>(&mut self) -> Result<Option<[u8; N]>, RingFault> {
+        if self.waiting()? == 0 {
+            return Ok(None);
+        }
+        let mut request = [0; N];
+        let len = N.min(self.slot_len);
+        self.memory.read(self.slot(self.consumed), &mut request[..len]);
+        self.consumed = self.consumed.wrapping_add(1);
+        Ok(Some(request))
+    }
+
+    /// Puts a response into the next slot, for one of the requests that were taken. The peer sees it after
+    /// [`publish`](Self::publish).
+    pub fn push(&mut self, response: &[u8]) {
+        debug_assert!(self.unanswered() > 0 && response.len() <= self.slot_len);
+        if self.unanswered() == 0 {
+            return;
+        }
+        self.memory.write(self.slot(self.produced), &response[..response.len().min(self.slot_len)]);
+        self.produced = self.produced.wrapping_add(1);
+    }
+
+    /// Shows the peer all that was pushed. `true`: it has to be notified.
+    #[must_use]
+    pub fn publish(&mut self) -> bool {
+        let (old, new) = (self.published, self.produced);
+        if old == new {
+            return false;
+        }
+        self.memory.store_u32(RESPONSE_PRODUCER, new, Ordering::Release);
+        self.published = new;
+        fence(Ordering::SeqCst);
+        let event = self.memory.load_u32(RESPONSE_EVENT, Ordering::Relaxed);
+        new.wrapping_sub(event) < new.wrapping_sub(old)
+    }
+
+    /// Asks for a notification of the next request. `true`: there is one already, so look again.
+    pub fn arm(&mut self) -> Result<bool, RingFault> {
+        self.arm_for(1)
+    }
+
+    /// Asks for a notification once `count` requests wait. `true`: so many do already.
+    pub fn arm_for(&mut self, count: u32) -> Result<bool, RingFault> {
+        self.memory.store_u32(REQUEST_EVENT, self.consumed.wrapping_add(count), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        Ok(self.waiting()? >= count)
+    }
+
+    fn slot(&self, index: u32) -> usize {
+        RING_HEADER + widen(index & (self.slots - 1)) * self.slot_len
+    }
+}
+
 /// Requests that were sent and not answered, by the id that the answer will carry.
 ///
 /// An id is a key, never an address: the slot of the table, and a count of the slot's uses, so that a second answer
@@ -560,6 +661,51 @@ mod tests {
         assert_eq!(ring.pop::<1>(), Ok(Some([0])));
         memory.set_u32(8, 0);
         assert_eq!(ring.pop::<1>(), Err(RingFault::Overrun { waiting: u32::MAX }));
+    }
+
+    #[test]
+    fn both_ends_of_a_ring_understand_each_other() {
+        let memory = FakeMemory::new(4096);
+        let mut front = FrontRing::<_, 112>::new(memory.clone());
+        let mut back = BackRing::attach(memory.clone(), 112).unwrap();
+        assert_eq!((back.slots(), back.pop::<112>()), (32, Ok(None)));
+        for round in 0..100_u8 {
+            for part in 0..=round % 32 {
+                assert!(front.push(&[part; 112]));
+            }
+            assert!(front.publish(), "the backend has armed");
+            for part in 0..=round % 32 {
+                assert_eq!(back.pop::<112>(), Ok(Some([part; 112])));
+                back.push(&[round, part]);
+            }
+            assert!(back.publish(), "the frontend has armed");
+            assert_eq!((back.unanswered(), back.arm()), (0, Ok(false)));
+            for part in 0..=round % 32 {
+                assert_eq!(front.pop::<2>(), Ok(Some([round, part])));
+            }
+            assert_eq!(front.arm(), Ok(false));
+        }
+        let mut next = BackRing::attach(memory, 112).unwrap();
+        assert!(front.push(&[9; 112]));
+        assert!(front.publish());
+        assert_eq!(next.pop::<1>(), Ok(Some([9])), "another backend goes on where the last one was");
+    }
+
+    /// ring.h, `RING_REQUEST_PROD_OVERFLOW`: there are never more requests than slots that are not answered.
+    #[test]
+    fn more_requests_than_slots_are_a_fault() {
+        let memory = FakeMemory::new(4096);
+        let mut back = BackRing::attach(memory.clone(), 112).unwrap();
+        memory.set_u32(0, 33);
+        assert_eq!(back.pop::<112>(), Err(RingFault::Overrun { waiting: 33 }));
+        assert_eq!(back.arm(), Err(RingFault::Overrun { waiting: 33 }));
+        memory.set_u32(0, 32);
+        assert_eq!(back.pop::<1>(), Ok(Some([0])));
+        memory.set_u32(0, 33);
+        assert_eq!(back.waiting(), Err(RingFault::Overrun { waiting: 32 }), "the first is not answered");
+        memory.set_u32(0, u32::MAX);
+        assert_eq!(back.waiting(), Err(RingFault::Overrun { waiting: u32::MAX - 1 }));
+        assert!(BackRing::attach(memory, 112).is_err());
     }
 
     #[test]

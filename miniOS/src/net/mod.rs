@@ -7,6 +7,7 @@
 //!
 //! Not modelled: names (DNS), UDP services, the discovery of IPv6 addresses and routers, routing for others.
 
+pub(crate) mod checksum;
 mod config;
 mod device;
 mod listener;

@@ -29,7 +29,8 @@ pub(crate) struct FakeDaemon {
     channel: FakeChannel,
     nodes: BTreeMap<String, Node>,
     watches: Vec<(String, String)>,
-    transactions: BTreeMap<u32, BTreeMap<String, Node>>,
+    /// The tree when a transaction began, and as the transaction sees it.
+    transactions: BTreeMap<u32, [BTreeMap<String, Node>; 2]>,
     last_transaction: u32,
     /// Commits that fail with EAGAIN.
     pub(crate) conflicts: u32,
@@ -156,7 +157,7 @@ impl FakeDaemon {
             return Err("ENOENT");
         }
         let ok = Ok(b"OK\0".to_vec());
-        let nodes = self.transactions.get_mut(&header.transaction).unwrap_or(&mut self.nodes);
+        let nodes = self.transactions.get_mut(&header.transaction).map_or(&mut self.nodes, |[_, now]| now);
         let changed = match operation {
             Operation::Read => return nodes.get(&path).map(|node| node.value.clone()).ok_or("ENOENT"),
             Operation::Write => {
@@ -216,17 +217,17 @@ impl FakeDaemon {
             }
             Operation::TransactionStart => {
                 self.last_transaction += 1;
-                self.transactions.insert(self.last_transaction, self.nodes.clone());
+                self.transactions.insert(self.last_transaction, [self.nodes.clone(), self.nodes.clone()]);
                 return Ok(format!("{}\0", self.last_transaction).into_bytes());
             }
             Operation::TransactionEnd => {
-                let nodes = self.transactions.remove(&header.transaction).ok_or("ENOENT")?;
+                let [before, after] = self.transactions.remove(&header.transaction).ok_or("ENOENT")?;
                 if name == "T" {
                     if self.conflicts > 0 {
                         self.conflicts -= 1;
                         return Err("EAGAIN");
                     }
-                    self.nodes = nodes;
+                    self.commit(&before, after);
                 }
                 return ok;
             }
@@ -238,6 +239,25 @@ impl FakeDaemon {
             self.fire(&path);
         }
         ok
+    }
+
+    /// Makes the changes of a transaction, whatever others have changed meanwhile.
+    fn commit(&mut self, before: &BTreeMap<String, Node>, after: BTreeMap<String, Node>) {
+        let removed: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).cloned().collect();
+        for path in &removed {
+            self.nodes.remove(path);
+        }
+        let mut changed = removed;
+        for (path, node) in after {
+            // A value that is written as it was fires too in a real one, which nothing here relies on.
+            if before.get(&path) != Some(&node) {
+                self.nodes.insert(path.clone(), node);
+                changed.push(path);
+            }
+        }
+        for path in changed {
+            self.fire(&path);
+        }
     }
 
     fn fire(&mut self, path: &str) {

@@ -53,15 +53,7 @@ pub(crate) async fn all(report: &mut Report, store: &Xenstore, spawner: &Spawner
 
     for disk in disks {
         match disk {
-            Ok(disk) => {
-                let connected = disk.session().ready().await.map_err(|status| format!("{status:?}"));
-                let failed = connected.is_err();
-                report.case(&format!("{}: connected", disk.path()), connected);
-                log::info!("{}: {:?}", disk.path(), disk.info());
-                if !failed {
-                    disk_cases(report, &disk).await;
-                }
-            }
+            Ok(disk) => connected_disk(report, &disk).await,
             Err(shortage) => report.case("disk: memory", Err(shortage.to_string())),
         }
     }
@@ -90,6 +82,34 @@ pub(crate) async fn all(report: &mut Report, store: &Xenstore, spawner: &Spawner
 }
 
 type Disk = Block<XenDomain>;
+
+/// Runs the cases for disks alone.
+pub(crate) async fn disks(report: &mut Report, store: &Xenstore, spawner: &Spawner) {
+    let paths = match xenbus::devices(store, "vbd").await {
+        Ok(paths) => paths,
+        Err(error) => return report.case("disks: listed", Err(error.to_string())),
+    };
+    let options = Options { buffer_len: 2 * MEBIBYTE, ..Options::default() };
+    for path in paths {
+        match Block::new(Rc::new(XenDomain), store, &path, options) {
+            Ok(disk) => {
+                spawner.spawn(disk.clone().run());
+                connected_disk(report, &disk).await;
+            }
+            Err(shortage) => report.case("disk: memory", Err(shortage.to_string())),
+        }
+    }
+}
+
+async fn connected_disk(report: &mut Report, disk: &Disk) {
+    let connected = disk.session().ready().await.map_err(|status| format!("{status:?}"));
+    let failed = connected.is_err();
+    report.case(&format!("{}: connected", disk.path()), connected);
+    log::info!("{}: {:?}", disk.path(), disk.info());
+    if !failed {
+        disk_cases(report, disk).await;
+    }
+}
 
 /// Performs transfers side by side, and says what each came to.
 async fn perform(disk: &Disk, requests: &[Request]) -> Result<Vec<Result<(), TransferError>>, String> {

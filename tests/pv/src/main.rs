@@ -3,7 +3,8 @@
 //! Prints `PASS name` or `FAIL name: why` for each check on console 0, then `DONE passed failed`, and powers off. With
 //! `die=panic`, `die=null`, `die=guard`, `die=overflow`, `die=opcode` or `die=memory` on the command line it ends that
 //! way instead, after the line `DYING`. With `devices` it also tries the disks, consoles, framebuffer and keyboard that it
-//! was given; with `many=PATH` it expects the 600 entries `entry-0000` and on in a directory that dom0 made.
+//! was given; with `many=PATH` it expects the 600 entries `entry-0000` and on in a directory that dom0 made. With `disks` it
+//! tries disks alone. With `serve=MEBIBYTES` it checks nothing, but is the backend of disks of that size.
 // UNSAFETY: the entry symbol, and the accesses that are to fault.
 #![expect(unsafe_code)]
 #![no_std]
@@ -14,6 +15,7 @@ extern crate alloc;
 mod core_checks;
 mod devices;
 mod report;
+mod serve;
 mod store;
 
 use alloc::format;
@@ -40,6 +42,9 @@ fn main() {
     if let Some(way) = boot::option("die") {
         die(way);
     }
+    if let Some(size) = boot::option("serve") {
+        return serve(size);
+    }
     let (mut passed, mut failed) = (0, 0);
     for (name, check) in core_checks::ALL {
         match check() {
@@ -55,6 +60,17 @@ fn main() {
     }
     let peers = report_on_peers();
     log::info!("DONE {} {}", passed + peers.passed, failed + peers.failed);
+}
+
+/// Serves disks.
+fn serve(size: &str) {
+    let (Some(store), Ok(mebibytes)) = (Xenstore::of_this_domain(), size.parse()) else {
+        return log::error!("cannot serve {size:?} MiB");
+    };
+    let mut executor = Executor::new();
+    executor.spawn(store.clone().serve());
+    let spawner = executor.spawner();
+    executor.block_on(serve::run(&store, &spawner, mebibytes));
 }
 
 /// Checks what there is of the store, and with `devices` on the command line of the devices.
@@ -75,6 +91,9 @@ fn report_on_peers() -> Report {
         store::all(&mut report, &store).await;
         if boot::option("devices").is_some() {
             devices::all(&mut report, &store, &spawner).await;
+        }
+        if boot::option("disks").is_some() {
+            devices::disks(&mut report, &store, &spawner).await;
         }
     });
     report

@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("minios-runs-in-512-mib", 200, |context| checks(context, 512)),
     Case::new("minios-says-why-it-dies-and-crashes-the-domain", 300, deaths),
     Case::new("minios-uses-the-devices-that-dom0-serves", 300, devices),
+    Case::new("minios-serves-disks-to-linux-and-to-itself", 300, serves),
 ];
 
 /// How long dom0 may take to say how a domain is.
@@ -160,5 +161,43 @@ vfb = ['vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay=5']
     viewer.type_text("a")?;
     domain.judge(120)?;
     context.agent.check("xenstore-rm /many")?;
+    Ok(())
+}
+
+/// A driver domain: its disk is used by another miniOS, and by dom0's Linux, and what one writes the other reads.
+fn serves(context: &Context) -> Result<()> {
+    let server = Domain::create(context, "server", 64, "serve=32", "driver_domain = 1")?;
+    server.wait_for("SERVING", 60)?;
+    let disk = "format=raw,backendtype=phy,access=rw,backend=server,target=memory";
+    let client = Domain::create(context, "client", 16, "disks", &format!("disk = ['{disk},vdev=xvda']"))?;
+    client.judge(120)?;
+    let log = client.log()?;
+    ensure!(log.contains("PASS device/vbd/51712: one mebibyte in one transfer"), "it had no disk:\n{log}");
+    server.wait_for("removed", 30)?;
+
+    context.agent.check("modprobe xen-blkfront")?;
+    for round in 0..2 {
+        context.agent.check(&format!("xl block-attach 0 '{disk},vdev=xvdz'"))?;
+        context.agent.check(&format!(
+            "set -e; for n in $(seq 100); do test -b /dev/xvdz && break; sleep 0.1; done
+            test $(blockdev --getsize64 /dev/xvdz) = $((32 << 20))
+            if [ {round} = 0 ]; then dd if=/dev/urandom of=/tmp/random bs=1M count=32 2>/dev/null
+                dd if=/tmp/random of=/dev/xvdz bs=1M oflag=direct conv=fsync 2>/dev/null; fi
+            dd if=/dev/xvdz bs=64k iflag=direct 2>/dev/null | cmp - /tmp/random"
+        ))?;
+        if round == 1 {
+            context.agent.check(
+                "set -e; mkfs.ext4 -q /dev/xvdz; mkdir -p /tmp/served; mount -o discard /dev/xvdz /tmp/served
+                cp /tmp/random /tmp/served/a || true; dd if=/tmp/random of=/tmp/served/b bs=1M count=8 2>/dev/null
+                rm -f /tmp/served/a; sync; fstrim /tmp/served; umount /tmp/served; fsck.ext4 -fn /dev/xvdz
+                mount /dev/xvdz /tmp/served; dd if=/tmp/random bs=1M count=8 2>/dev/null | cmp - /tmp/served/b
+                umount /tmp/served",
+            )?;
+        }
+        context.agent.check("xl block-detach 0 xvdz")?;
+    }
+    let log = server.log()?;
+    ensure!(!log.contains("PANIC") && !log.contains("WARN"), "the server says:\n{log}");
+    context.agent.check("xl destroy server")?;
     Ok(())
 }

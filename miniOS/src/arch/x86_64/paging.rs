@@ -14,7 +14,7 @@
 
 use crate::addr::{Mfn, Pfn, VirtAddr, to_usize};
 use crate::frame::{address_of, mfn_of, pfn_at};
-use crate::hypercall::{XenError, mmu};
+use crate::hypercall::{XenError, grant, mmu};
 use crate::shared::SharedBytes;
 use alloc::alloc::{Layout, alloc_zeroed};
 use alloc::vec::Vec;
@@ -23,7 +23,7 @@ use spin::Mutex;
 use xen_abi::mmu::{
     MACH2PHYS_VIRT_END, MACH2PHYS_VIRT_START, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MmuUpdate,
 };
-use xen_abi::{DomId, PAGE_SHIFT, PAGE_SIZE};
+use xen_abi::{DomId, GrantRef, PAGE_SHIFT, PAGE_SIZE};
 
 /// Entry bits: present, writable, accessed and dirty. Xen adds what makes a page ours alone.
 const PRESENT: u64 = 1;
@@ -365,6 +365,22 @@ impl Window {
         self.change(DomId::SELF, MMU_NORMAL_PT_UPDATE, (first, count), |_| 0, &mut |_, _| {})?;
         mmu::flush_tlb();
         Ok(())
+    }
+
+    /// Maps a page that `owner` has granted us, where nothing is mapped, and names the mapping.
+    pub(crate) fn map_granted(&mut self, page: usize, owner: DomId, reference: GrantRef) -> Result<u32, XenError> {
+        if page >= self.pages() {
+            return Err(XenError::EINVAL);
+        }
+        // SAFETY: the tables were made with the window, whose addresses it alone gives out, as shared memory.
+        unsafe { grant::map(self.bytes.address().page(page), owner, reference) }
+    }
+
+    /// Ends a mapping that [`map_granted`](Self::map_granted) has made of this page.
+    pub(crate) fn unmap_granted(&mut self, page: usize, handle: u32) -> Result<(), XenError> {
+        // SAFETY: the page is the window's, and whoever has the window exclusively accesses nothing of it. Xen refuses a
+        // handle that is not of this address.
+        unsafe { grant::unmap(self.bytes.address().page(page), handle) }
     }
 
     fn change(
