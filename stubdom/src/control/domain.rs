@@ -1,19 +1,16 @@
 //! A domain that runs, up to its end.
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
-use log::{error, info};
-use minios::exec;
+use log::{error, info, warn};
 use minios::hypercall::{XenError, domctl};
 use stubdom::xl::DomainConfig;
 use xen_abi::DomId;
 use xen_abi::domctl::{XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
 
-use crate::building;
-use crate::console;
-use crate::files::Files;
+use crate::{Control, building, console, records};
 
 /// A domain.
 pub(crate) struct Domain {
@@ -23,17 +20,19 @@ pub(crate) struct Domain {
 
 impl Domain {
     /// Makes it and lets it run.
-    pub(crate) fn start(config: DomainConfig, files: &Files, spawner: &exec::Spawner) -> Result<Self, String> {
+    pub(crate) async fn start(config: DomainConfig, control: &Control) -> Result<Self, String> {
         let failed = |error: String| format!("{}: {error}", config.name);
-        let built = building::build(&config, files).map_err(failed)?;
-        spawner.spawn(console::serve(built.id, built.console));
+        let built = building::build(&config, &control.files).map_err(failed)?;
+        records::write(&control.store, &built, &config).await.map_err(|error| failed(error.to_string()))?;
+        control.daemon.introduce(built.id, built.store).map_err(failed)?;
+        control.spawner.spawn(console::serve(built.id, built.console));
         domctl::unpause(built.id).map_err(|error| failed(format!("it does not run: {error}")))?;
         info!("{} is {} with {} MiB", config.name, built.id, config.memory);
         Ok(Self { id: built.id, config })
     }
 
     /// What becomes of it: nothing, if it has ended for good.
-    pub(crate) fn look(self, files: &Files, spawner: &exec::Spawner) -> Result<Option<Self>, String> {
+    pub(crate) async fn look(self, control: &Control) -> Result<Option<Self>, String> {
         let Ok(found) = domctl::info(self.id) else { return Ok(None) };
         if found.flags & XEN_DOMINF_SHUTDOWN == 0 {
             return Ok(Some(self));
@@ -48,10 +47,15 @@ impl Domain {
             _ => ("an unknown reason", false),
         };
         info!("{} ({}) has ended: {name}", self.config.name, self.id);
+        control.daemon.shut_down(self.id);
         if let Err(error) = domctl::destroy(self.id) {
             let error: XenError = error;
             error!("{}: it cannot be taken apart: {error}", self.config.name);
         }
-        if restarts { Self::start(self.config, files, spawner).map(Some) } else { Ok(None) }
+        control.daemon.destroyed(self.id);
+        if let Err(error) = records::remove(&control.store, self.id).await {
+            warn!("{}: {error}", self.config.name);
+        }
+        if restarts { Self::start(self.config, control).await.map(Some) } else { Ok(None) }
     }
 }

@@ -9,6 +9,7 @@
 //! | [`building`] | a domain, from nothing to where it runs |
 //! | [`domain`] | a domain that runs, up to its end |
 //! | [`console`] | what domains print |
+//! | [`store`], [`records`] | the xenstore daemon, and what it has of each domain |
 #![no_std]
 #![no_main]
 
@@ -18,9 +19,11 @@ mod building;
 mod console;
 mod domain;
 mod files;
+mod records;
+mod store;
 
 use alloc::format;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use log::error;
@@ -28,10 +31,12 @@ use minios::boot;
 use minios::event::EventChannel;
 use minios::exec::{self, Executor};
 use minios::hypercall::sched::ShutdownReason;
+use minios::xenstore::Xenstore;
 use xen_abi::event::VIRQ_DOM_EXC;
 
 use domain::Domain;
 use files::Files;
+use store::Store;
 
 minios::image!(main);
 
@@ -48,14 +53,25 @@ fn main() {
     boot::shut_down(reason);
 }
 
+/// What the care for domains needs.
+struct Control {
+    files: Files,
+    daemon: Store,
+    store: Xenstore,
+    spawner: exec::Spawner,
+}
+
 /// Starts all domains, and sees to them until none is left.
 async fn serve(spawner: exec::Spawner) -> Result<(), String> {
     let files = Files::new();
+    let (daemon, store) = Store::begin(&spawner)?;
+    records::write_own(&store).await.map_err(|error| error.to_string())?;
+    let control = Control { files, daemon, store, spawner };
     let ends = EventChannel::bind_virq(VIRQ_DOM_EXC).map_err(|error| format!("VIRQ_DOM_EXC: {error}"))?;
     let mut signal = exec::signal(ends.port());
     let mut domains = Vec::new();
-    for config in files.configs()? {
-        domains.push(Domain::start(config, &files, &spawner)?);
+    for config in control.files.configs()? {
+        domains.push(Domain::start(config, &control).await?);
     }
     if domains.is_empty() {
         return Err("there is no domain: no file that the boot loader brought is called *.cfg".into());
@@ -64,7 +80,7 @@ async fn serve(spawner: exec::Spawner) -> Result<(), String> {
         signal.wait().await;
         let mut going_on = Vec::new();
         for domain in domains {
-            going_on.extend(domain.look(&files, &spawner)?);
+            going_on.extend(domain.look(&control).await?);
         }
         domains = going_on;
     }
