@@ -84,7 +84,11 @@ const RULES: &[Rule] = &[
         ]),
     },
     Rule { folder: "tests/pv", may_use: &["minios"], unsafe_code: Unsafe::In(&["main.rs"]) },
-    Rule { folder: "tests/qtest", may_use: &["devmodel", "rfb", "web"], unsafe_code: Unsafe::Forbidden },
+    Rule {
+        folder: "tests/qtest",
+        may_use: &["devmodel", "rfb", "web", "xen-abi", "xenstored"],
+        unsafe_code: Unsafe::Forbidden,
+    },
     Rule { folder: "tests/agent", may_use: &[], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "tests", may_use: &["guests", "web"], unsafe_code: Unsafe::Forbidden },
     Rule { folder: "xtask", may_use: &["tests", "qtest"], unsafe_code: Unsafe::Forbidden },

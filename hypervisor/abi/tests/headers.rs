@@ -49,6 +49,10 @@ fn checks() -> Checks {
             c.check(&format!("XEN_{name}"), *value);
         }
     }
+    for (index, name) in io::xs_wire::XSD_ERRORS.iter().enumerate() {
+        c.check(&format!("strcmp(xsd_errors[{index}].errstring, \"{name}\")"), 0);
+    }
+    c.check("sizeof(xsd_errors) / sizeof(xsd_errors[0])", io::xs_wire::XSD_ERRORS.len());
     c
 }
 
@@ -455,6 +459,8 @@ fn io_numbers(c: &mut Checks) {
         "XENSTORE_SERVER_FEATURE_RECONNECTION" = xs_wire::XENSTORE_SERVER_FEATURE_RECONNECTION,
         "XENSTORE_SERVER_FEATURE_ERROR" = xs_wire::XENSTORE_SERVER_FEATURE_ERROR,
         "XENSTORE_CONNECTED" = xs_wire::XENSTORE_CONNECTED, "XENSTORE_RECONNECT" = xs_wire::XENSTORE_RECONNECT,
+        "XENSTORE_ERROR_NONE" = xs_wire::XENSTORE_ERROR_NONE, "XENSTORE_ERROR_COMM" = xs_wire::XENSTORE_ERROR_COMM,
+        "XENSTORE_ERROR_RINGIDX" = xs_wire::XENSTORE_ERROR_RINGIDX, "XENSTORE_ERROR_PROTO" = xs_wire::XENSTORE_ERROR_PROTO,
     });
 }
 

@@ -194,7 +194,8 @@ pub(super) async fn supervise<S: Service>(store: &Xenstore, path: &str, service:
                 warn!("{path}: domain {}: {problem}", link.peer.0);
             }
             // Nothing can be done about a message that cannot be left.
-            let _ = store.write(&format!("error/{path}/error"), &problem.to_string()).await;
+            let place = format!("error/{}/error", path.trim_start_matches('/'));
+            let _ = store.write(&place, &problem.to_string()).await;
         }
         if !matches!(ended, Ok(End::Removed) | Err(Problem::Store(_))) {
             ended = close(&mut link).await;

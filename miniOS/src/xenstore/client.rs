@@ -463,7 +463,7 @@ impl Xenstore {
         }
     }
 
-    /// Whether the daemon is connected to a domain.
+    /// Whether the daemon is connected to a domain. Only domain 0 may ask.
     pub fn is_domain_introduced(&self, domain: DomId) -> impl Future<Output = Result<bool, XenstoreError>> + use<> {
         let domain = domain.0.to_string();
         let reply = self.request(Operation::IsDomainIntroduced, &domain, &[&domain], &[]);
@@ -858,7 +858,7 @@ mod tests {
         assert_eq!(daemon.get("/local/domain/7/data/x").as_deref(), Some("hello"));
         assert_eq!(daemon.run(&store, store.read("data/x")).unwrap(), "hello");
         daemon.run(&store, store.make_directory("data/d")).unwrap();
-        assert_eq!(daemon.run(&store, store.directory("data")).unwrap(), ["d", "x"]);
+        assert_eq!(daemon.run(&store, store.directory("data")).unwrap(), ["x", "d"]);
         daemon.run(&store, store.remove("data")).unwrap();
         assert_eq!(daemon.run(&store, store.read_optional("data/x")).unwrap(), None);
         assert!(daemon.take_signals() > 0);
@@ -926,19 +926,27 @@ mod tests {
     #[test]
     fn permissions_are_set_and_read() {
         let (mut daemon, store) = FakeDaemon::new();
-        daemon.set("p", "");
+        daemon.run(&store, store.write("p", "")).unwrap();
         let wanted = [
             Permission { domain: DomId(7), access: Access::None },
             Permission { domain: DomId(0), access: Access::Read },
         ];
         daemon.run(&store, store.set_permissions("p", &wanted)).unwrap();
         assert_eq!(daemon.run(&store, store.permissions("p")).unwrap(), wanted);
+        // Who did not make it does not own it.
+        daemon.set("q", "");
+        let refused = daemon.run(&store, store.set_permissions("q", &wanted)).unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::EACCES));
     }
 
     #[test]
     fn domains_are_looked_up() {
         let (mut daemon, store) = FakeDaemon::new();
         assert_eq!(daemon.run(&store, store.domain_path(DomId(3))).unwrap(), "/local/domain/3");
+        // Only domain 0 may ask for this.
+        let refused = daemon.run(&store, store.is_domain_introduced(DomId(7))).unwrap_err();
+        assert_eq!(refused.refusal(), Some(Refusal::EACCES));
+        let (mut daemon, store) = FakeDaemon::of_domain_0();
         assert!(daemon.run(&store, store.is_domain_introduced(DomId(7))).unwrap());
         assert!(!daemon.run(&store, store.is_domain_introduced(DomId(8))).unwrap());
     }

@@ -1,37 +1,63 @@
-//! A xenstore daemon for unit tests, on the other side of a fake ring.
+//! The other side of the store's ring for unit tests: the daemon of `stubdom/xenstored`, and a toolstack that may do everything.
 
+use core::cell::RefCell;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
-use std::collections::{BTreeMap, VecDeque};
+use core::time::Duration;
+use std::collections::VecDeque;
 use std::format;
 use std::string::{String, ToString};
-use std::vec;
 use std::vec::Vec;
+
 use xen_abi::io::xs_wire;
+use xen_abi::{DomId, Port};
+use xenstored::{ConnectionId, Daemon, Errno, Host, Quotas};
 
 use super::client::Xenstore;
-use super::wire::{HEADER_LEN, Header, Operation, PAYLOAD_MAX};
+use super::wire::{HEADER_LEN, Header, Operation};
 use crate::shared_mem::SharedMem;
 use crate::shared_mem::fake::{FakeChannel, FakeMemory};
 
 /// The domain at the other end of the ring.
 pub(crate) const DOMAIN: u32 = 7;
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Node {
-    value: Vec<u8>,
-    permissions: String,
+/// Tests flood their watches and fill their directories.
+const QUOTAS: Quotas = Quotas {
+    nodes: usize::MAX,
+    node_size: usize::MAX,
+    transaction_nodes: usize::MAX,
+    outstanding: usize::MAX,
+    memory: usize::MAX,
+    ..Quotas::XEN
+};
+
+/// There are all domains, and none connects.
+struct World;
+
+impl Host for World {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn exists(&self, _: DomId) -> bool {
+        true
+    }
+
+    fn connect(&mut self, _: DomId, _: Option<u64>, _: Port) -> Result<(), Errno> {
+        Err(Errno::EIO)
+    }
+
+    fn disconnect(&mut self, _: DomId) {}
 }
 
-/// The daemon: a tree, and what it owes its only client.
+/// The daemon, and what it owes its only client.
 pub(crate) struct FakeDaemon {
     memory: FakeMemory,
     channel: FakeChannel,
-    nodes: BTreeMap<String, Node>,
-    watches: Vec<(String, String)>,
-    /// The tree when a transaction began, and as the transaction sees it.
-    transactions: BTreeMap<u32, [BTreeMap<String, Node>; 2]>,
-    last_transaction: u32,
+    /// In a cell, since reading a node takes a request, too.
+    daemon: RefCell<Daemon>,
+    toolstack: ConnectionId,
+    client: ConnectionId,
     /// Commits that fail with EAGAIN.
     pub(crate) conflicts: u32,
     /// Requests that were received, as `operation path`.
@@ -43,27 +69,49 @@ pub(crate) struct FakeDaemon {
 }
 
 impl FakeDaemon {
-    /// A daemon, and a client that is connected to it.
+    /// A daemon, and a client that is connected to it. All may read and write everything, but for `/forbidden`.
     pub(crate) fn new() -> (Self, Xenstore) {
+        Self::with_client(|daemon| daemon.introduce(DomId(7), Duration::ZERO))
+    }
+
+    /// A daemon whose client is domain 0. Domain 7 is connected as well.
+    pub(crate) fn of_domain_0() -> (Self, Xenstore) {
+        Self::with_client(|daemon| {
+            daemon.introduce(DomId(7), Duration::ZERO);
+            daemon.attach(DomId(0))
+        })
+    }
+
+    fn with_client(attach: impl FnOnce(&mut Daemon) -> ConnectionId) -> (Self, Xenstore) {
         let (memory, channel) = (FakeMemory::new(4096), FakeChannel::new(1));
         // Streams that are about to wrap.
         for index in [2048, 2052, 2056, 2060] {
             memory.set_u32(index, 0xffff_ff00);
         }
-        let daemon = Self {
+        let mut daemon = Daemon::new(QUOTAS);
+        let toolstack = daemon.attach(DomId(0));
+        let client = attach(&mut daemon);
+        let fake = Self {
             memory: memory.clone(),
             channel: channel.clone(),
-            nodes: BTreeMap::new(),
-            watches: Vec::new(),
-            transactions: BTreeMap::new(),
-            last_transaction: 0,
+            daemon: RefCell::new(daemon),
+            toolstack,
+            client,
             conflicts: 0,
             log: Vec::new(),
             reversed: false,
             received: Vec::new(),
             owed: VecDeque::new(),
         };
-        (daemon, Xenstore::open(memory, channel))
+        for (operation, payload) in [
+            (Operation::SetPermissions, "/\0b0\0"),
+            (Operation::MakeDirectory, "/local/domain/7\0"),
+            (Operation::MakeDirectory, "/forbidden\0"),
+            (Operation::SetPermissions, "/forbidden\0n0\0"),
+        ] {
+            fake.command(operation, payload.as_bytes()).expect("the toolstack may do everything");
+        }
+        (fake, Xenstore::open(memory, channel))
     }
 
     /// The page of the ring.
@@ -73,22 +121,36 @@ impl FakeDaemon {
 
     /// Sets a node as dom0 would.
     pub(crate) fn set(&mut self, path: &str, value: &str) {
-        let path = absolute(path);
-        write(&mut self.nodes, &path, value.as_bytes());
-        self.fire(&path);
+        self.command(Operation::Write, format!("{}\0{value}", absolute(path)).as_bytes()).expect("it may");
+        self.owe_what_is_due();
     }
 
     /// Reads a node as dom0 would.
     pub(crate) fn get(&self, path: &str) -> Option<String> {
-        let node = self.nodes.get(&absolute(path))?;
-        Some(String::from_utf8(node.value.clone()).expect("text"))
+        let value = self.command(Operation::Read, format!("{}\0", absolute(path)).as_bytes())?;
+        Some(String::from_utf8(value).expect("text"))
     }
 
     /// Removes a node as dom0 would.
     pub(crate) fn remove(&mut self, path: &str) {
-        let path = absolute(path);
-        remove(&mut self.nodes, &path);
-        self.fire(&path);
+        self.command(Operation::Remove, format!("{}\0", absolute(path)).as_bytes());
+        self.owe_what_is_due();
+    }
+
+    /// The answer to a request of the toolstack, if it is not an error.
+    fn command(&self, operation: Operation, payload: &[u8]) -> Option<Vec<u8>> {
+        let len = u32::try_from(payload.len()).expect("short");
+        let head = Header { operation: operation.number(), request: 0, transaction: 0, len }.encode();
+        let mut daemon = self.daemon.borrow_mut();
+        daemon.receive(self.toolstack, &[&head, payload].concat(), &mut World).expect("it keeps the protocol");
+        let answer = fetch(&mut daemon, self.toolstack);
+        let (head, payload) = answer.split_first_chunk().expect("it is answered");
+        (Header::decode(*head).operation == operation.number()).then(|| payload.to_vec())
+    }
+
+    /// Events and answers of the daemon are for the ring now.
+    fn owe_what_is_due(&mut self) {
+        self.owed.extend(fetch(self.daemon.get_mut(), self.client));
     }
 
     /// Queues a raw message.
@@ -124,15 +186,7 @@ impl FakeDaemon {
             requests.reverse();
         }
         for (header, payload) in requests {
-            match self.perform(header, &payload) {
-                Ok(answer) if answer.len() <= PAYLOAD_MAX => self.owe(header.operation, header.request, &answer),
-                Ok(_) => self.owe(xs_wire::XS_ERROR, header.request, b"E2BIG\0"),
-                Err(name) => self.owe(xs_wire::XS_ERROR, header.request, format!("{name}\0").as_bytes()),
-            }
-            if header.operation == xs_wire::XS_WATCH {
-                let watch = self.watches.last().cloned().expect("just added");
-                self.owe(xs_wire::XS_WATCH_EVENT, 0, format!("{}\0{}\0", watch.0, watch.1).as_bytes());
-            }
+            self.perform(header, &payload);
         }
         let (mut producer, consumer) =
             (self.memory.get_u32(xs_wire::RSP_PROD_OFFSET), self.memory.get_u32(xs_wire::RSP_CONS_OFFSET));
@@ -146,137 +200,23 @@ impl FakeDaemon {
         moved
     }
 
-    fn perform(&mut self, header: Header, payload: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let operation = Operation::decode(header.operation).ok_or("ENOSYS")?;
-        let mut parts = payload.splitn(2, |byte| *byte == 0);
-        let name = String::from_utf8(parts.next().unwrap_or_default().to_vec()).map_err(|_| "EINVAL")?;
-        let rest = parts.next().unwrap_or_default().to_vec();
-        let path = absolute(&name);
-        self.log.push(format!("{operation} {name}"));
-        if header.transaction != 0 && !self.transactions.contains_key(&header.transaction) {
-            return Err("ENOENT");
+    fn perform(&mut self, header: Header, payload: &[u8]) {
+        let operation = Operation::decode(header.operation);
+        let name = payload.split(|byte| *byte == 0).next().unwrap_or_default();
+        if let Some(operation) = operation {
+            self.log.push(format!("{operation} {}", String::from_utf8_lossy(name)));
         }
-        let ok = Ok(b"OK\0".to_vec());
-        let nodes = self.transactions.get_mut(&header.transaction).map_or(&mut self.nodes, |[_, now]| now);
-        let changed = match operation {
-            Operation::Read => return nodes.get(&path).map(|node| node.value.clone()).ok_or("ENOENT"),
-            Operation::Write => {
-                if path.starts_with("/forbidden") {
-                    return Err("EACCES");
-                }
-                write(nodes, &path, &rest);
-                true
-            }
-            Operation::MakeDirectory => {
-                if !nodes.contains_key(&path) {
-                    write(nodes, &path, b"");
-                }
-                true
-            }
-            Operation::Remove => {
-                remove(nodes, &path);
-                true
-            }
-            Operation::Directory => return children(nodes, &path),
-            Operation::DirectoryPart => {
-                let list = children(nodes, &path)?;
-                let offset: usize =
-                    String::from_utf8_lossy(&rest).trim_end_matches('\0').parse().map_err(|_| "EINVAL")?;
-                let mut answer = format!("{}\0", list.len()).into_bytes();
-                let tail = list.get(offset..).unwrap_or_default();
-                let mut taken = 0;
-                for name in tail.split_inclusive(|byte| *byte == 0) {
-                    if answer.len() + taken + name.len() >= PAYLOAD_MAX {
-                        break;
-                    }
-                    taken += name.len();
-                }
-                answer.extend(&tail[..taken]);
-                if offset + taken >= list.len() {
-                    answer.push(0);
-                }
-                return Ok(answer);
-            }
-            Operation::GetPermissions => {
-                return nodes.get(&path).map(|node| node.permissions.clone().into_bytes()).ok_or("ENOENT");
-            }
-            Operation::SetPermissions => {
-                nodes.get_mut(&path).ok_or("ENOENT")?.permissions = String::from_utf8(rest).map_err(|_| "EINVAL")?;
-                true
-            }
-            Operation::Watch => {
-                let token = String::from_utf8_lossy(&rest).trim_end_matches('\0').to_string();
-                self.watches.push((name, token));
-                return ok;
-            }
-            Operation::Unwatch => {
-                let token = String::from_utf8_lossy(&rest).trim_end_matches('\0').to_string();
-                let before = self.watches.len();
-                self.watches.retain(|watch| *watch != (name.clone(), token.clone()));
-                return if self.watches.len() < before { ok } else { Err("ENOENT") };
-            }
-            Operation::TransactionStart => {
-                self.last_transaction += 1;
-                self.transactions.insert(self.last_transaction, [self.nodes.clone(), self.nodes.clone()]);
-                return Ok(format!("{}\0", self.last_transaction).into_bytes());
-            }
-            Operation::TransactionEnd => {
-                let [before, after] = self.transactions.remove(&header.transaction).ok_or("ENOENT")?;
-                if name == "T" {
-                    if self.conflicts > 0 {
-                        self.conflicts -= 1;
-                        return Err("EAGAIN");
-                    }
-                    self.commit(&before, after);
-                }
-                return ok;
-            }
-            Operation::GetDomainPath => return Ok(format!("/local/domain/{name}\0").into_bytes()),
-            Operation::IsDomainIntroduced => return Ok(if name == "7" { b"T\0".to_vec() } else { b"F\0".to_vec() }),
-            Operation::WatchEvent | Operation::Error => return Err("ENOSYS"),
-        };
-        if changed && header.transaction == 0 {
-            self.fire(&path);
+        let conflicts = operation == Some(Operation::TransactionEnd) && name == b"T" && self.conflicts > 0;
+        let payload = if conflicts { b"F\0" } else { payload };
+        let message = [&header.encode(), payload].concat();
+        self.daemon.get_mut().receive(self.client, &message, &mut World).expect("a client keeps the protocol");
+        if conflicts {
+            self.conflicts -= 1;
+            let head = fetch(self.daemon.get_mut(), self.client);
+            assert_eq!(head.len(), HEADER_LEN + 3, "it was given up");
+            self.owe(xs_wire::XS_ERROR, header.request, b"EAGAIN\0");
         }
-        ok
-    }
-
-    /// Makes the changes of a transaction, whatever others have changed meanwhile.
-    fn commit(&mut self, before: &BTreeMap<String, Node>, after: BTreeMap<String, Node>) {
-        let removed: Vec<_> = before.keys().filter(|path| !after.contains_key(*path)).cloned().collect();
-        for path in &removed {
-            self.nodes.remove(path);
-        }
-        let mut changed = removed;
-        for (path, node) in after {
-            // A value that is written as it was fires too in a real one, which nothing here relies on.
-            if before.get(&path) != Some(&node) {
-                self.nodes.insert(path.clone(), node);
-                changed.push(path);
-            }
-        }
-        for path in changed {
-            self.fire(&path);
-        }
-    }
-
-    fn fire(&mut self, path: &str) {
-        let mut events = Vec::new();
-        for (watched, token) in &self.watches {
-            let full = absolute(watched);
-            let below = path.strip_prefix(&full).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-            let above = full.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
-            if below && !watched.starts_with('/') {
-                events.push(format!("{}{}\0{token}\0", watched, &path[full.len()..]));
-            } else if below {
-                events.push(format!("{path}\0{token}\0"));
-            } else if above {
-                events.push(format!("{watched}\0{token}\0"));
-            }
-        }
-        for event in events {
-            self.owe(xs_wire::XS_WATCH_EVENT, 0, event.as_bytes());
-        }
+        self.owe_what_is_due();
     }
 
     /// Signals that the client sent.
@@ -315,27 +255,13 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_string() } else { format!("/local/domain/{DOMAIN}/{path}") }
 }
 
-fn write(nodes: &mut BTreeMap<String, Node>, path: &str, value: &[u8]) {
-    for (at, _) in path.match_indices('/').skip(1) {
-        nodes.entry(path[..at].to_string()).or_default();
+/// All that a connection is owed.
+fn fetch(daemon: &mut Daemon, connection: ConnectionId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let output @ [_, ..] = daemon.output(connection) {
+        let len = output.len();
+        bytes.extend_from_slice(output);
+        daemon.sent(connection, len);
     }
-    nodes.entry(path.to_string()).or_default().value = value.to_vec();
-}
-
-fn remove(nodes: &mut BTreeMap<String, Node>, path: &str) {
-    let below = format!("{path}/");
-    nodes.retain(|name, _| name != path && !name.starts_with(&below));
-}
-
-fn children(nodes: &BTreeMap<String, Node>, path: &str) -> Result<Vec<u8>, &'static str> {
-    if !nodes.contains_key(path) {
-        return Err("ENOENT");
-    }
-    let below = format!("{path}/");
-    let mut list = vec![];
-    for name in nodes.keys().filter_map(|name| name.strip_prefix(&below)).filter(|name| !name.contains('/')) {
-        list.extend(name.as_bytes());
-        list.push(0);
-    }
-    Ok(list)
+    bytes
 }

@@ -6,6 +6,8 @@ pub mod client;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod wire;
+#[cfg(test)]
+mod with_daemon;
 
 pub use client::{ConnectionFault, ErrorKind, Reply, Watch, Xenstore, XenstoreError};
 pub use wire::{Access, Operation, Permission, Refusal};

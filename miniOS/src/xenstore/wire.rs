@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use xen_abi::DomId;
-use xen_abi::io::xs_wire;
+use xen_abi::io::xs_wire::{self, XSD_ERRORS};
 
 /// Bytes that may follow a header.
 pub const PAYLOAD_MAX: usize = xs_wire::XENSTORE_PAYLOAD_MAX;
@@ -22,37 +22,37 @@ pub const HEADER_LEN: usize = 16;
 #[repr(u32)]
 pub enum Operation {
     /// Lists the children of a node.
-    Directory = 1,
+    Directory = xs_wire::XS_DIRECTORY,
     /// Reads a node.
-    Read = 2,
+    Read = xs_wire::XS_READ,
     /// Reads a node's permissions.
-    GetPermissions = 3,
+    GetPermissions = xs_wire::XS_GET_PERMS,
     /// Starts watching a node and all below it.
-    Watch = 4,
+    Watch = xs_wire::XS_WATCH,
     /// Stops watching.
-    Unwatch = 5,
+    Unwatch = xs_wire::XS_UNWATCH,
     /// Starts a transaction.
-    TransactionStart = 6,
+    TransactionStart = xs_wire::XS_TRANSACTION_START,
     /// Commits or discards a transaction.
-    TransactionEnd = 7,
+    TransactionEnd = xs_wire::XS_TRANSACTION_END,
     /// Asks for the home directory of a domain.
-    GetDomainPath = 10,
+    GetDomainPath = xs_wire::XS_GET_DOMAIN_PATH,
     /// Writes a node, and makes it and its parents where they are missing.
-    Write = 11,
+    Write = xs_wire::XS_WRITE,
     /// Makes a node and its parents.
-    MakeDirectory = 12,
+    MakeDirectory = xs_wire::XS_MKDIR,
     /// Removes a node and all below it.
-    Remove = 13,
+    Remove = xs_wire::XS_RM,
     /// Sets a node's permissions.
-    SetPermissions = 14,
+    SetPermissions = xs_wire::XS_SET_PERMS,
     /// Unasked: a watched node changed.
-    WatchEvent = 15,
+    WatchEvent = xs_wire::XS_WATCH_EVENT,
     /// Answer: the request failed.
-    Error = 16,
+    Error = xs_wire::XS_ERROR,
     /// Asks whether a domain is connected to the store.
-    IsDomainIntroduced = 17,
+    IsDomainIntroduced = xs_wire::XS_IS_DOMAIN_INTRODUCED,
     /// Lists some of the children of a node that has many.
-    DirectoryPart = 22,
+    DirectoryPart = xs_wire::XS_DIRECTORY_PART,
 }
 
 impl Operation {
@@ -60,22 +60,22 @@ impl Operation {
     #[must_use]
     pub const fn decode(number: u32) -> Option<Self> {
         Some(match number {
-            1 => Self::Directory,
-            2 => Self::Read,
-            3 => Self::GetPermissions,
-            4 => Self::Watch,
-            5 => Self::Unwatch,
-            6 => Self::TransactionStart,
-            7 => Self::TransactionEnd,
-            10 => Self::GetDomainPath,
-            11 => Self::Write,
-            12 => Self::MakeDirectory,
-            13 => Self::Remove,
-            14 => Self::SetPermissions,
-            15 => Self::WatchEvent,
-            16 => Self::Error,
-            17 => Self::IsDomainIntroduced,
-            22 => Self::DirectoryPart,
+            xs_wire::XS_DIRECTORY => Self::Directory,
+            xs_wire::XS_READ => Self::Read,
+            xs_wire::XS_GET_PERMS => Self::GetPermissions,
+            xs_wire::XS_WATCH => Self::Watch,
+            xs_wire::XS_UNWATCH => Self::Unwatch,
+            xs_wire::XS_TRANSACTION_START => Self::TransactionStart,
+            xs_wire::XS_TRANSACTION_END => Self::TransactionEnd,
+            xs_wire::XS_GET_DOMAIN_PATH => Self::GetDomainPath,
+            xs_wire::XS_WRITE => Self::Write,
+            xs_wire::XS_MKDIR => Self::MakeDirectory,
+            xs_wire::XS_RM => Self::Remove,
+            xs_wire::XS_SET_PERMS => Self::SetPermissions,
+            xs_wire::XS_WATCH_EVENT => Self::WatchEvent,
+            xs_wire::XS_ERROR => Self::Error,
+            xs_wire::XS_IS_DOMAIN_INTRODUCED => Self::IsDomainIntroduced,
+            xs_wire::XS_DIRECTORY_PART => Self::DirectoryPart,
             _ => return None,
         })
     }
@@ -153,7 +153,7 @@ impl Header {
     }
 }
 
-/// Why xenstored refused a request: the name of an errno value, as it sends it.
+/// Why xenstored refused a request: the name of an errno value, as it sends it. In the order of [`XSD_ERRORS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Malformed request or value.
@@ -192,23 +192,24 @@ pub enum Refusal {
     Unknown,
 }
 
-const REFUSALS: [(&str, Refusal); 16] = [
-    ("EINVAL", Refusal::EINVAL),
-    ("EACCES", Refusal::EACCES),
-    ("EEXIST", Refusal::EEXIST),
-    ("EISDIR", Refusal::EISDIR),
-    ("ENOENT", Refusal::ENOENT),
-    ("ENOMEM", Refusal::ENOMEM),
-    ("ENOSPC", Refusal::ENOSPC),
-    ("EIO", Refusal::EIO),
-    ("ENOTEMPTY", Refusal::ENOTEMPTY),
-    ("ENOSYS", Refusal::ENOSYS),
-    ("EROFS", Refusal::EROFS),
-    ("EBUSY", Refusal::EBUSY),
-    ("EAGAIN", Refusal::EAGAIN),
-    ("EISCONN", Refusal::EISCONN),
-    ("E2BIG", Refusal::E2BIG),
-    ("EPERM", Refusal::EPERM),
+/// All that the protocol lists, in the order of its names.
+const REFUSALS: [Refusal; XSD_ERRORS.len()] = [
+    Refusal::EINVAL,
+    Refusal::EACCES,
+    Refusal::EEXIST,
+    Refusal::EISDIR,
+    Refusal::ENOENT,
+    Refusal::ENOMEM,
+    Refusal::ENOSPC,
+    Refusal::EIO,
+    Refusal::ENOTEMPTY,
+    Refusal::ENOSYS,
+    Refusal::EROFS,
+    Refusal::EBUSY,
+    Refusal::EAGAIN,
+    Refusal::EISCONN,
+    Refusal::E2BIG,
+    Refusal::EPERM,
 ];
 
 impl Refusal {
@@ -216,14 +217,14 @@ impl Refusal {
     #[must_use]
     pub fn decode(payload: &[u8]) -> Self {
         let name = payload.split(|byte| *byte == 0).next().unwrap_or_default();
-        REFUSALS.iter().find(|(text, _)| text.as_bytes() == name).map_or(Self::Unknown, |(_, refusal)| *refusal)
+        let known = XSD_ERRORS.iter().zip(REFUSALS).find(|(text, _)| text.as_bytes() == name);
+        known.map_or(Self::Unknown, |(_, refusal)| refusal)
     }
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = REFUSALS.iter().find(|(_, refusal)| refusal == self);
-        f.write_str(known.map_or("an error that the protocol does not list", |(text, _)| text))
+        f.write_str(XSD_ERRORS.get(*self as usize).copied().unwrap_or("an error that the protocol does not list"))
     }
 }
 
@@ -349,31 +350,15 @@ impl<'a> DirectoryPart<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::format;
     use std::vec;
 
     #[test]
-    fn operations_have_the_numbers_of_xs_wire_h() {
-        for (operation, number) in [
-            (Operation::Directory, xs_wire::XS_DIRECTORY),
-            (Operation::Read, xs_wire::XS_READ),
-            (Operation::GetPermissions, xs_wire::XS_GET_PERMS),
-            (Operation::Watch, xs_wire::XS_WATCH),
-            (Operation::Unwatch, xs_wire::XS_UNWATCH),
-            (Operation::TransactionStart, xs_wire::XS_TRANSACTION_START),
-            (Operation::TransactionEnd, xs_wire::XS_TRANSACTION_END),
-            (Operation::GetDomainPath, xs_wire::XS_GET_DOMAIN_PATH),
-            (Operation::Write, xs_wire::XS_WRITE),
-            (Operation::MakeDirectory, xs_wire::XS_MKDIR),
-            (Operation::Remove, xs_wire::XS_RM),
-            (Operation::SetPermissions, xs_wire::XS_SET_PERMS),
-            (Operation::WatchEvent, xs_wire::XS_WATCH_EVENT),
-            (Operation::Error, xs_wire::XS_ERROR),
-            (Operation::IsDomainIntroduced, xs_wire::XS_IS_DOMAIN_INTRODUCED),
-            (Operation::DirectoryPart, xs_wire::XS_DIRECTORY_PART),
-        ] {
-            assert_eq!(operation.number(), number);
-            assert_eq!(Operation::decode(number), Some(operation));
+    fn operations_are_known_by_number() {
+        for number in 0..=xs_wire::XS_DIRECTORY_PART {
+            assert!(Operation::decode(number).is_none_or(|operation| operation.number() == number), "{number}");
         }
+        assert_eq!((0..=xs_wire::XS_DIRECTORY_PART).filter_map(Operation::decode).count(), 16);
         assert_eq!(Operation::decode(0xffff), None);
     }
 
@@ -394,6 +379,9 @@ mod tests {
         assert_eq!(Refusal::decode(b""), Refusal::Unknown);
         assert_eq!(Refusal::decode(b"\xff\0"), Refusal::Unknown);
         assert_eq!(Refusal::EAGAIN.to_string(), "EAGAIN");
+        for (name, refusal) in XSD_ERRORS.iter().zip(REFUSALS) {
+            assert_eq!((refusal.to_string().as_str(), format!("{refusal:?}").as_str()), (*name, *name));
+        }
     }
 
     #[test]

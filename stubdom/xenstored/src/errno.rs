@@ -55,3 +55,17 @@ impl fmt::Display for Errno {
         f.write_str(self.name())
     }
 }
+
+#[cfg(test)]
+mod unit {
+    use super::*;
+    use std::format;
+
+    #[test]
+    fn names_are_those_of_the_variants() {
+        for error in [Errno::EINVAL, Errno::ENOMEM, Errno::ENOSYS, Errno::EAGAIN, Errno::E2BIG, Errno::EPERM] {
+            assert_eq!(error.name(), format!("{error:?}"));
+        }
+        assert_eq!(Errno::EPERM as usize + 1, XSD_ERRORS.len());
+    }
+}

@@ -11,6 +11,7 @@
 use devmodel::access::Width;
 use devmodel::host::InputEvent;
 
+mod store;
 mod viewers;
 
 use crate::command_line::{self, Wish};
@@ -50,7 +51,7 @@ const fn other(name: &'static str, play: fn(&[u8])) -> Target {
 const VGA_PORTS: &[(u16, u16)] = &[(0x3b0, 0x3df), (0x1ce, 0x1d1)];
 
 /// Every target.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     target(
         "ide",
         "-drive driver=null-co,if=ide,index=0,size=300K -drive driver=null-co,if=ide,index=1,size=300K \
@@ -84,6 +85,7 @@ pub const TARGETS: [Target; 15] = [
     target("pci", "-device VGA,vgamem_mb=1 -device e1000,romfile= -usb", &[(0xcf8, 0xcff)]),
     other("vnc", viewers::vnc),
     other("web", viewers::web),
+    other("xenstore", store::xenstore),
 ];
 
 /// What a machine is played on with at most.

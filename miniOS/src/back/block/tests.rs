@@ -304,7 +304,7 @@ impl Hand {
     /// Whether the connection was ended, with a message.
     fn is_thrown_out(&mut self) -> bool {
         self.pair.bench.settle();
-        let message = self.pair.bench.daemon.get(&format!("error/{}/error", self.pair.back));
+        let message = self.pair.bench.daemon.get(&format!("error/{}/error", self.pair.back.trim_start_matches('/')));
         self.pair.state().1 == "6" && message.is_some()
     }
 }

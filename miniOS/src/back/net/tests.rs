@@ -254,7 +254,7 @@ impl Hand {
     }
 
     fn is_thrown_out(&self) -> bool {
-        let message = self.bench.daemon.get(&format!("error/{}/error", self.back));
+        let message = self.bench.daemon.get(&format!("error/{}/error", self.back.trim_start_matches('/')));
         self.bench.get(&self.back, "state").as_deref() == Some("6") && message.is_some()
     }
 }

@@ -190,10 +190,10 @@ fn domains_that_come_and_go_are_told() {
     let control = machine.control;
     for (path, token) in [
         ("@introduceDomain", "i"),
-        ("@introduceDomain", "di\01"),
-        ("@introduceDomain", "none\00"),
+        ("@introduceDomain", "di\x001"),
+        ("@introduceDomain", "none\x000"),
         ("@releaseDomain", "r"),
-        ("@releaseDomain", "dr\01"),
+        ("@releaseDomain", "dr\x001"),
         ("@releaseDomain/5", "five"),
         ("/", "root"),
         ("@other", "o"),
