@@ -141,7 +141,14 @@ impl<M: Memory> System<M> {
         self.grants.add_domain(domain, GRANT_FRAMES);
         self.domains.insert(
             domain,
-            Domain { is_privileged: true, vcpus: [vcpu].into(), shared_info, pages: image.pages, shutdown: None },
+            Domain {
+                is_privileged: true,
+                vcpus: [vcpu].into(),
+                shared_info,
+                pages: image.pages,
+                assists: 0,
+                shutdown: None,
+            },
         );
         self.set_masked(id, true);
         self.tell_wall_clock(shared_info);

@@ -24,6 +24,8 @@ pub struct Domain {
     pub shared_info: Mfn,
     /// Pages that it has.
     pub pages: u64,
+    /// What of the interface it has asked for: a bit for each `VMASST_TYPE_*`.
+    pub assists: u64,
     /// Why it has ended.
     pub shutdown: Option<u32>,
 }
@@ -58,6 +60,8 @@ pub struct System<M> {
     pub reload: bool,
     /// Its table of segments as well.
     pub reload_segments: bool,
+    /// Its debug registers as well.
+    pub reload_debug: bool,
     /// What domains have printed.
     console: Vec<u8>,
 }
@@ -79,6 +83,7 @@ impl<M: Memory> System<M> {
             wall_clock: 0,
             reload: false,
             reload_segments: false,
+            reload_debug: false,
             console: Vec::new(),
         }
     }
@@ -98,6 +103,12 @@ impl<M: Memory> System<M> {
     /// A vCPU, to be changed.
     pub fn vcpu_mut(&mut self, id: VcpuId) -> Option<&mut Vcpu> {
         self.domains.get_mut(&id.domain)?.vcpus.get_mut(usize::try_from(id.number).ok()?)
+    }
+
+    /// Whether the domain of a vCPU has asked for this part of the interface: `VMASST_TYPE_*`.
+    #[must_use]
+    pub fn has_assist(&self, id: VcpuId, kind: u32) -> bool {
+        self.domains.get(&id.domain).is_some_and(|domain| domain.assists.checked_shr(kind).unwrap_or(0) & 1 != 0)
     }
 
     /// Says which frame of its domain a machine frame is.

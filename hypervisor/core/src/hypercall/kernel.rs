@@ -5,6 +5,7 @@ use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::system::System;
 use crate::vcpu::VECTORS;
+use crate::walk::is_canonical;
 use alloc::vec;
 use alloc::vec::Vec;
 use xen_abi::CONSOLEIO_WRITE;
@@ -39,6 +40,9 @@ impl<M: Memory> System<M> {
                 if trap.address == 0 {
                     break;
                 }
+                if !is_canonical(trap.address) {
+                    return Err(Errno::EINVAL);
+                }
                 if traps.len() >= VECTORS {
                     return Err(Errno::EINVAL);
                 }
@@ -57,6 +61,9 @@ impl<M: Memory> System<M> {
     }
 
     pub(super) fn set_callbacks(&mut self, caller: Caller, [event, failsafe, syscall, ..]: [u64; 5]) -> Answer {
+        if ![event, failsafe, syscall].into_iter().all(is_canonical) {
+            return Err(Errno::EINVAL);
+        }
         let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
         (vcpu.event_callback, vcpu.failsafe_callback, vcpu.syscall_callback.0) = (event, failsafe, syscall);
         Ok(0)
@@ -71,6 +78,9 @@ impl<M: Memory> System<M> {
             CALLBACKOP_UNREGISTER => (self.space(caller.id).get::<CallbackUnregister>(argument)?.kind, 0, 0),
             _ => return Err(Errno::ENOSYS),
         };
+        if !is_canonical(address) {
+            return Err(Errno::EINVAL);
+        }
         let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
         match kind {
             CALLBACKTYPE_EVENT => vcpu.event_callback = address,
