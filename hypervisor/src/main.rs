@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The first module is the kernel of the first domain, which is the control domain, with its command line; the second is its
-//! own module. `dom0_mem=` is in MiB, 64 if it is not said. The machine resets when the domain ends.
+//! own module. `dom0_mem=` is in MiB, 64 if it is not said; `dom0_max_vcpus=` is 1. The machine resets when the domain ends.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -94,17 +94,20 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
     let mut system =
         System::new(Physical, Frames::new(usize::try_from(frames).unwrap_or(0), entries), pages, (scale, first_tick));
     system.wall_clock = timer::date().saturating_mul(1_000_000_000);
+    system.command_line = information.command_line.into();
     add_memory(&mut system, &information, heap.end);
     let Some(kernel) = information.modules.first() else {
         say!("there is no module: the first one is the kernel of the first domain");
         run::reset();
     };
     let megabytes = multiboot::option(information.command_line, "dom0_mem").and_then(|text| text.parse().ok());
+    let vcpus = multiboot::option(information.command_line, "dom0_max_vcpus").and_then(|text| text.parse().ok());
     let image = Image {
         kernel: kernel.bytes(),
         command_line: kernel.command_line,
         module: information.modules.get(1).map_or(&[], multiboot::Module::bytes),
         pages: megabytes.unwrap_or(FIRST_MEMORY).saturating_mul(256),
+        vcpus: vcpus.unwrap_or(1),
     };
     let now = system.time(cpu::ticks());
     match system.build_first(&image, now) {

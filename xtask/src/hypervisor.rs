@@ -130,9 +130,12 @@ fn dom0_mem(megabytes: u32) -> String {
 /// the command line is the kernel's.
 fn machine(emulator: &Emulator, hypervisor: &Path, kernel: &Path, options: &str, command_line: &str) -> Command {
     let mut command = Command::new(&emulator.program);
-    command.args(&emulator.arguments).args(["-machine", "q35", "-cpu", "max", "-no-reboot", "-display", "none"]);
+    command.args(&emulator.arguments).args(["-machine", "q35", "-no-reboot", "-display", "none"]);
     if emulator.kvm {
-        command.args(["-accel", "kvm"]);
+        command.args(["-accel", "kvm", "-cpu", "max"]);
+    } else {
+        // QEMU's own emulation reads far pointers as Intel's processors do, so it had better say that it is one.
+        command.args(["-cpu", "max,vendor=GenuineIntel"]);
     }
     command.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-monitor", "none", "-kernel"]).arg(hypervisor);
     // A comma parts modules, so one of the command line is doubled.

@@ -8,6 +8,7 @@
 //! Not modelled: `INIT_P2M`, `PADDR_OFFSET`.
 
 use crate::entry::{Entry, Level};
+use crate::event::MAX_VCPUS;
 use crate::memory::{Memory, Mfn, WORDS};
 use crate::system::{Domain, System};
 use crate::unpack::unpack;
@@ -35,6 +36,8 @@ pub struct Image<'a> {
     pub module: &'a [u8],
     /// Pages of the domain.
     pub pages: u64,
+    /// Its vCPUs, of which the first one runs: 1 to [`MAX_VCPUS`].
+    pub vcpus: u32,
 }
 
 /// Why there is no first domain.
@@ -137,20 +140,15 @@ impl<M: Memory> System<M> {
         };
         let vcpu = Vcpu::new(registers, top, now);
         let id = VcpuId { domain, number: 0 };
-        self.events.add_domain(domain, shared_info, 1);
+        let count = image.vcpus.clamp(1, MAX_VCPUS);
+        let vcpus: Vec<_> = core::iter::once(vcpu).chain((1..count).map(|_| Vcpu::absent(now))).collect();
+        self.events.add_domain(domain, shared_info, count);
         self.grants.add_domain(domain, GRANT_FRAMES);
         self.domains.insert(
             domain,
-            Domain {
-                is_privileged: true,
-                vcpus: [vcpu].into(),
-                shared_info,
-                pages: image.pages,
-                assists: 0,
-                shutdown: None,
-            },
+            Domain { is_privileged: true, vcpus, shared_info, pages: image.pages, assists: 0, shutdown: None },
         );
-        self.set_masked(id, true);
+        (0..count).for_each(|number| self.set_masked(VcpuId { domain, number }, true));
         self.tell_wall_clock(shared_info);
         self.make_ready(id, now);
         Ok(id)

@@ -8,6 +8,7 @@ use crate::schedule::Queue;
 use crate::time::Scale;
 use crate::vcpu::{Vcpu, VcpuId};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use xen_abi::DomId;
 use xen_abi::shared_info::{SharedInfo, VcpuInfo};
@@ -56,6 +57,8 @@ pub struct System<M> {
     pub first_tick: u64,
     /// Nanoseconds since 1970 at the start.
     pub wall_clock: u64,
+    /// What the boot loader has told the hypervisor.
+    pub command_line: String,
     /// Translations, the mode or bases of the one that runs have changed: the processor is to load them anew.
     pub reload: bool,
     /// Its table of segments as well.
@@ -81,6 +84,7 @@ impl<M: Memory> System<M> {
             scale,
             first_tick,
             wall_clock: 0,
+            command_line: String::new(),
             reload: false,
             reload_segments: false,
             reload_debug: false,

@@ -127,6 +127,8 @@ pub struct Vcpu {
     pub failsafe_callback: u64,
     /// Where system calls of user mode go, and whether events are masked there.
     pub syscall_callback: (u64, bool),
+    /// It was said what it begins with.
+    pub is_initialised: bool,
     /// What it is at.
     pub state: State,
     /// When VIRQ_TIMER is due, in system time.
@@ -167,10 +169,20 @@ impl Vcpu {
             event_callback: 0,
             failsafe_callback: 0,
             syscall_callback: (0, false),
+            is_initialised: true,
             state: State::Ready,
             timer: None,
             runstate,
         }
+    }
+
+    /// One of which nobody has said yet what it begins with.
+    #[must_use]
+    pub fn absent(now: u64) -> Self {
+        let nowhere = Mfn(u64::MAX);
+        let mut vcpu = Self::new(Registers::default(), nowhere, now);
+        (vcpu.is_initialised, vcpu.state, vcpu.runstate.state) = (false, State::Offline, OFFLINE);
+        vcpu
     }
 
     /// Notes that it is at something else from now on.

@@ -8,6 +8,7 @@
 //! | `event` | event_channel_op |
 //! | `grant` | grant_table_op |
 //! | `sched` | sched_op, vcpu_op, set_timer_op |
+//! | `vcpu` | of vcpu_op: initialise, up, down |
 //! | `processor` | set_debugreg, get_debugreg, physdev_op, vm_assist |
 //! | `kernel` | set_trap_table, set_callbacks, callback_op, stack_switch, xen_version, console_io |
 //!
@@ -24,6 +25,7 @@ mod sched;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod vcpu;
 
 use crate::errno::Errno;
 use crate::memory::Memory;

@@ -8,7 +8,8 @@ use crate::vcpu::State;
 use alloc::vec::Vec;
 use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_POLL, SCHEDOP_SHUTDOWN, SCHEDOP_YIELD, SchedPoll, SchedShutdown};
 use xen_abi::vcpu::{
-    VCPUOP_GET_RUNSTATE_INFO, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
+    VCPUOP_DOWN, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_SET_SINGLESHOT_TIMER,
+    VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP,
 };
 use xen_abi::{DomId, Port};
 
@@ -82,6 +83,12 @@ impl<M: Memory> System<M> {
         let id = crate::vcpu::VcpuId { number: low(vcpu), ..caller.id };
         self.vcpu(id).ok_or(Errno::ENOENT)?;
         match low(operation) {
+            VCPUOP_INITIALISE => return self.initialise(caller, id, argument),
+            VCPUOP_UP => return self.bring_up(caller, id),
+            VCPUOP_DOWN => return self.take_down(id),
+            VCPUOP_IS_UP => {
+                return self.vcpu(id).map(|vcpu| (vcpu.state != State::Offline).into()).ok_or(Errno::ENOENT);
+            }
             VCPUOP_GET_RUNSTATE_INFO => {
                 let info = self.vcpu(id).ok_or(Errno::ENOENT)?.runstate(caller.now);
                 self.space(caller.id).put(argument, &info)?;
@@ -100,7 +107,9 @@ impl<M: Memory> System<M> {
             VCPUOP_STOP_SINGLESHOT_TIMER if id == caller.id => {
                 self.vcpu_mut(id).ok_or(Errno::ENOENT)?.timer = None;
             }
-            _ => return Err(Errno::EINVAL),
+            // These are a vCPU's own.
+            VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => return Err(Errno::EINVAL),
+            _ => return Err(Errno::ENOSYS),
         }
         Ok(0)
     }

@@ -64,7 +64,7 @@ fn domain() -> Domain {
     let mut system = System::new(memory, Frames::new(count, [3; 16]), table, (Scale::of_frequency(1_000_000_000), 0));
     (1..count as u64).rev().for_each(|frame| system.frames.add(Mfn(frame)));
     let kernel = kernel();
-    let image = Image { kernel: &kernel, command_line: "a=b", module: b"module", pages: PAGES };
+    let image = Image { kernel: &kernel, command_line: "a=b", module: b"module", pages: PAGES, vcpus: 2 };
     let id = system.build_first(&image, 0).unwrap();
     assert_eq!(system.next(1).vcpu, Some(id));
     let registers = system.vcpu(id).unwrap().registers;
@@ -136,7 +136,7 @@ fn images_that_are_none_are_refused() {
     ] {
         let mut fresh = domain();
         fresh.system.frames.release(&mut fresh.system.memory, DomId(0));
-        let image = Image { kernel: file, command_line: "", module: &[], pages };
+        let image = Image { kernel: file, command_line: "", module: &[], pages, vcpus: 1 };
         let refusal = fresh.system.build_first(&image, 0).unwrap_err();
         assert!(refusal.0.contains(why), "{}: {why}", refusal.0);
     }
