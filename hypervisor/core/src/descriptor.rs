@@ -58,6 +58,12 @@ pub const fn is_readable(descriptor: u64) -> bool {
     descriptor & CODE_OR_DATA != 0 && descriptor & (CODE | WRITABLE_OR_READABLE) != CODE
 }
 
+/// Where it begins.
+#[must_use]
+pub const fn base(descriptor: u64) -> u64 {
+    descriptor >> 16 & 0xff_ffff | descriptor >> 32 & 0xff00_0000
+}
+
 /// The last byte of it.
 #[must_use]
 pub const fn limit(descriptor: u64) -> u64 {
@@ -94,6 +100,7 @@ mod tests {
         assert_eq!(kinds(0x00cf_f900_0000_ffff), [true, false, false, false], "code that is only executed");
         assert_eq!(kinds(0x0000_8900_0000_0067), [false; 4], "a task");
         assert_eq!([code32, 0x0001_fb00_0000_1234].map(limit), [0xffff_ffff, 0x1_1234]);
+        assert_eq!([data, 0x12cf_f334_5678_ffff].map(base), [0, 0x1234_5678]);
         assert!(is_present(data) && !is_present(0x00cf_7300_0000_ffff));
         assert!(FLAT.iter().all(|flat| sanitized(*flat) == Some(*flat)));
     }

@@ -317,6 +317,12 @@ impl Events {
         fifo.map(Fifo::into_frames).unwrap_or_default()
     }
 
+    /// The frames that a domain has for the FIFO ABI.
+    #[cfg(test)]
+    pub(crate) fn fifo_frames(&self, domain: DomId) -> Vec<Mfn> {
+        self.tables.get(&domain).and_then(|table| table.fifo.clone()).map(Fifo::into_frames).unwrap_or_default()
+    }
+
     /// Raises a virtual interrupt where it is bound. `vcpu` matters for those of a vCPU only.
     pub fn raise_virq(&mut self, memory: &mut impl Memory, domain: DomId, virq: u32, vcpu: u32) -> Option<Kick> {
         let table = self.tables.get_mut(&domain)?;

@@ -452,4 +452,4 @@ fn check_descriptors(memory: &mut impl Memory, frame: Mfn) -> Result<(), Errno> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

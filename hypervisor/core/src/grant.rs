@@ -323,6 +323,20 @@ impl Grants {
         self.mappings.remove(&domain).unwrap_or_default().into_iter()
     }
 
+    /// Frames of a domain's table.
+    #[cfg(test)]
+    pub(crate) fn frames(&self, domain: DomId) -> &[Mfn] {
+        self.tables.get(&domain).map_or(&[], |table| &table.frames)
+    }
+
+    /// Frames that a domain has mapped for devices, and whether they are written.
+    #[cfg(test)]
+    pub(crate) fn device_mappings(&self, domain: DomId) -> Vec<(Mfn, bool)> {
+        let mappings = self.mappings.get(&domain).cloned().unwrap_or_default().into_iter();
+        let mappings = mappings.filter(|mapping| mapping.is_for(xen_abi::grant::GNTMAP_DEVICE_MAP));
+        mappings.map(|mapping| (mapping.frame, mapping.access() == Access::Write)).collect()
+    }
+
     /// Copies bytes from one page to another, each granted to the caller or its own.
     pub fn copy(
         &mut self,

@@ -136,6 +136,13 @@ impl<M: Memory> System<M> {
         }
     }
 
+    /// Where the segment of a selector begins, if the processor can have it; 0 otherwise.
+    pub(crate) fn segment_base(&mut self, id: VcpuId, selector: u16) -> u64 {
+        let selector = self.loadable(id, selector);
+        let descriptor = self.descriptor(id, selector).filter(|_| selector & !PRIVILEGE != 0);
+        descriptor.map_or(0, descriptor::base)
+    }
+
     /// Before the processor returns to a domain: what it could not have is the domain's exception, or its end. Either way it is
     /// in ring 3 then.
     pub fn check_return(&mut self, id: VcpuId, registers: &mut Registers) {

@@ -51,7 +51,7 @@ pub(super) struct Raised {
 }
 
 /// All of a domain's.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Fifo {
     array: Vec<Mfn>,
     vcpus: Vec<Queues>,

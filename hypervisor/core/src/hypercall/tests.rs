@@ -1,5 +1,11 @@
 //! A domain of one page table, whose hypercalls are made here.
 
+mod events;
+mod grants;
+mod processor;
+mod recount;
+mod vcpus;
+
 use super::*;
 use crate::build::Image;
 use crate::entry::{Entry, Level};
