@@ -67,8 +67,8 @@ global_asm!(
       add eax, 0x200000
       add edi, 8
       loop 2b
-      // PAE, global pages, SSE; the tables; long mode with no-execute and system calls; paging with write protection.
-      mov eax, 0x6a0
+      // Debug extensions, PAE, global pages, SSE; the tables; long mode with no-execute and system calls; paging with write protection.
+      mov eax, 0x6a8
       mov cr4, eax
       mov eax, offset boot_top
       mov cr3, eax

@@ -9,8 +9,9 @@ use crate::entry;
 use crate::physical::Physical;
 use core::arch::asm;
 use core::cell::UnsafeCell;
-use hypervisor_core::descriptor::PAGES_MAX;
+use hypervisor_core::descriptor::{FLAT, PAGES_MAX};
 use hypervisor_core::memory::WORDS;
+use hypervisor_core::segment::{LOCAL_MAX, LOCAL_PAGES, LocalTable};
 use hypervisor_core::{Memory as _, Mfn};
 
 /// Selectors of the hypervisor's segments, and of the first of those of domains (32-bit code, data, 64-bit code).
@@ -18,8 +19,10 @@ pub(crate) const CODE: u16 = 0xe008;
 const DATA: u16 = 0xe010;
 const DOMAINS: u16 = 0xe023;
 const TASK: u16 = 0xe040;
-/// Descriptors in the table.
-const DESCRIPTORS: usize = TASK as usize / 8 + 2;
+const LOCAL: u16 = 0xe050;
+/// Descriptors in the table, and in the local one.
+const DESCRIPTORS: usize = LOCAL as usize / 8 + 2;
+const LOCAL_DESCRIPTORS: usize = LOCAL_MAX as usize;
 /// Bytes of the stack that NMI, double fault and machine check have each.
 const STACK: usize = 8192;
 
@@ -31,6 +34,7 @@ struct Table<T>(UnsafeCell<T>);
 unsafe impl<T> Sync for Table<T> {}
 
 static SEGMENTS: Table<[u64; DESCRIPTORS]> = Table(UnsafeCell::new([0; DESCRIPTORS]));
+static LOCAL_SEGMENTS: Table<[u64; LOCAL_DESCRIPTORS]> = Table(UnsafeCell::new([0; LOCAL_DESCRIPTORS]));
 static INTERRUPTS: Table<[[u64; 2]; 256]> = Table(UnsafeCell::new([[0; 2]; 256]));
 /// The task state segment, in words of 32 bits.
 static TASK_STATE: Table<[u32; 26]> = Table(UnsafeCell::new([0; 26]));
@@ -64,9 +68,7 @@ pub(crate) fn begin() {
     let mut set = |selector: u16, descriptor: u64| segments[usize::from(selector >> 3)] = descriptor;
     set(CODE, 0x00af_9a00_0000_ffff);
     set(DATA, 0x00cf_9200_0000_ffff);
-    set(DOMAINS, 0x00cf_fa00_0000_ffff);
-    set(DOMAINS + 8, 0x00cf_f200_0000_ffff);
-    set(DOMAINS + 16, 0x00af_fa00_0000_ffff);
+    (DOMAINS..).step_by(8).zip(FLAT).for_each(|(selector, descriptor)| set(selector, descriptor));
     set(TASK, 103 | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56);
     set(TASK + 8, task >> 32);
 
@@ -80,6 +82,7 @@ pub(crate) fn begin() {
         // The first interrupt stack is at word 9.
         put(9 + number * 2, STACKS.0.get() as u64 + ((number + 1) * STACK) as u64);
     }
+    put(15, entry::debug_stack_top());
     state[25] = 104 << 16;
 
     let mut interrupts = [[0; 2]; 256];
@@ -88,6 +91,7 @@ pub(crate) fn begin() {
             2 => 1,
             8 => 2,
             18 => 3,
+            1 => 4,
             _ => 0,
         };
         // Domains may cause breakpoints and overflows by themselves.
@@ -194,6 +198,79 @@ pub(crate) fn set_segments(frames: &[Mfn], memory: &Physical) {
             // SAFETY: the table has that many descriptors; the processor reads one when a selector is loaded, in a domain.
             unsafe { place.write_volatile(descriptor) };
         }
+    }
+}
+
+/// Puts a domain's local table, whose descriptors were checked, in the place of the one before.
+pub(crate) fn set_local_segments(table: &LocalTable, memory: &Physical) {
+    let pages = table.pages();
+    for (index, word) in (0..LOCAL_PAGES * WORDS).map(|index| (index, index % WORDS)) {
+        let descriptor = pages[index / WORDS].map_or(0, |frame| memory.load(frame, word));
+        let place = LOCAL_SEGMENTS.0.get().cast::<u64>().wrapping_add(index);
+        // SAFETY: the table has that many descriptors; the processor reads one when a selector is loaded, in a domain.
+        unsafe { place.write_volatile(descriptor) };
+    }
+    let (base, limit) = (LOCAL_SEGMENTS.0.get() as u64, (table.entries() * 8).saturating_sub(1));
+    let descriptor = [
+        limit & 0xffff | (base & 0xff_ffff) << 16 | 0x82 << 40 | (limit >> 16 & 0xf) << 48 | (base >> 24 & 0xff) << 56,
+        base >> 32,
+    ];
+    for (number, half) in descriptor.into_iter().enumerate() {
+        let place = SEGMENTS.0.get().cast::<u64>().wrapping_add(usize::from(LOCAL >> 3) + number);
+        // SAFETY: as above, and it is read by the next instruction.
+        unsafe { place.write_volatile(half) };
+    }
+    let selector = if table.entries() == 0 { 0 } else { LOCAL };
+    // SAFETY: it is the table, or none.
+    unsafe { asm!("lldt {:x}", in(reg) selector, options(nostack, preserves_flags)) };
+}
+
+/// DS, ES, FS and GS.
+pub(crate) fn selectors() -> [u16; 4] {
+    let (ds, es, fs, gs): (u16, u16, u16, u16);
+    // SAFETY: reads registers.
+    unsafe {
+        asm!(
+            "mov {ds:x}, ds", "mov {es:x}, es", "mov {fs:x}, fs", "mov {gs:x}, gs",
+            ds = out(reg) ds, es = out(reg) es, fs = out(reg) fs, gs = out(reg) gs,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
+    [ds, es, fs, gs]
+}
+
+/// Loads them. FS and GS begin elsewhere then.
+pub(crate) fn set_selectors([ds, es, fs, gs]: [u16; 4]) {
+    // SAFETY: callers pass what is in the tables and readable, or 0; code of the hypervisor uses none of them.
+    unsafe {
+        asm!(
+            "mov ds, {ds:e}", "mov es, {es:e}", "mov fs, {fs:e}", "mov gs, {gs:e}",
+            ds = in(reg) u32::from(ds), es = in(reg) u32::from(es), fs = in(reg) u32::from(fs), gs = in(reg) u32::from(gs),
+            options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// DR6, which has nothing to tell afterwards.
+pub(crate) fn take_debug_status() -> u64 {
+    const NOTHING: u64 = 0xffff_0ff0;
+    let status;
+    // SAFETY: the register only tells what has happened.
+    unsafe {
+        asm!("mov {0}, dr6", "mov dr6, {1}", out(reg) status, in(reg) NOTHING, options(nomem, nostack, preserves_flags));
+    }
+    status
+}
+
+/// Sets breakpoints of a domain, at addresses of its own, and what they are for.
+pub(crate) fn set_breakpoints(([a, b, c, d], control): ([u64; 4], u64)) {
+    // SAFETY: none of them is at an address that the hypervisor executes, reads or writes by itself.
+    unsafe {
+        asm!(
+            "mov dr7, {none}", "mov dr0, {a}", "mov dr1, {b}", "mov dr2, {c}", "mov dr3, {d}", "mov dr7, {control}",
+            none = in(reg) 1_u64 << 10, a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d,
+            control = in(reg) control, options(nostack, preserves_flags)
+        );
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) const SPURIOUS: u8 = 0xff;
 
 /// Bytes of the stack.
 const STACK: usize = 65536;
+/// Bytes of that for debug exceptions.
+const DEBUG_STACK_LEN: usize = 8192;
 /// Where the code segment is among [`Registers`], from the start of them.
 const CS: usize = core::mem::offset_of!(Registers, cs);
 
@@ -49,6 +51,8 @@ impl<T> Place<T> {
     }
 }
 
+/// Where a debug exception leaves its frame: it may come at the first instruction of a system call, on the stack of a domain.
+static DEBUG_STACK: Place<[u8; DEBUG_STACK_LEN]> = Place(UnsafeCell::new([0; DEBUG_STACK_LEN]));
 static ENTRY_STACK: Place<[u8; STACK]> = Place(UnsafeCell::new([0; STACK]));
 /// Of whoever's registers are on the stack.
 pub(crate) static FLOATING_POINT: Place<FloatingPoint> = Place(UnsafeCell::new(FloatingPoint::new()));
@@ -56,6 +60,11 @@ pub(crate) static FLOATING_POINT: Place<FloatingPoint> = Place(UnsafeCell::new(F
 /// Where the stack begins, growing down.
 pub(crate) fn stack_top() -> u64 {
     ENTRY_STACK.get() as u64 + STACK as u64
+}
+
+/// Where that for debug exceptions begins.
+pub(crate) fn debug_stack_top() -> u64 {
+    DEBUG_STACK.get() as u64 + DEBUG_STACK_LEN as u64
 }
 
 global_asm!(
@@ -73,6 +82,22 @@ global_asm!(
       push rcx
       push 0
       push {system_call}
+      jmp entry_common
+
+    // From a domain, it goes on where all others do; otherwise where it is.
+    .balign 16
+    entry_debug:
+      test byte ptr [rsp + 8], 3
+      jz 1f
+      lea rsp, [rip + {stack} + {stack_len}]
+      push [rip + {debug_stack} + {debug_stack_len} - 8]
+      push [rip + {debug_stack} + {debug_stack_len} - 16]
+      push [rip + {debug_stack} + {debug_stack_len} - 24]
+      push [rip + {debug_stack} + {debug_stack_len} - 32]
+      push [rip + {debug_stack} + {debug_stack_len} - 40]
+    1:
+      push 0
+      push 1
       jmp entry_common
 
     .macro ENTRY vector, has_error
@@ -168,7 +193,11 @@ global_asm!(
     entry_table:
     .altmacro
     .macro ADDRESS number
+      .if \number == 1
+      .quad entry_debug
+      .else
       .quad entry_\number
+      .endif
     .endm
     .set number, 0
     .rept 20
@@ -185,6 +214,8 @@ global_asm!(
     "#,
     stack = sym ENTRY_STACK,
     stack_len = const STACK,
+    debug_stack = sym DEBUG_STACK,
+    debug_stack_len = const DEBUG_STACK_LEN,
     system_call = const SYSTEM_CALL,
     cs = const CS,
     floating_point = sym FLOATING_POINT,

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The first module is the kernel of the first domain, which is the control domain, with its command line; the others come with
-//! it. `dom0_mem=` is in MiB, 64 if it is not said. The machine resets when the domain ends.
+//! it. `dom0_mem=` is in MiB, 64 if it is not said; `dom0_max_vcpus=` is 1. The machine resets when the domain ends.
 //!
 //! | module | what lives there |
 //! |---|---|
@@ -94,6 +94,7 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
     let mut system =
         System::new(Physical, Frames::new(usize::try_from(frames).unwrap_or(0), entries), pages, (scale, first_tick));
     system.wall_clock = timer::date().saturating_mul(1_000_000_000);
+    system.command_line = information.command_line.into();
     add_memory(&mut system, &information, heap.end);
     let Some(kernel) = information.modules.first() else {
         say!("there is no module: the first one is the kernel of the first domain");
@@ -106,6 +107,7 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
         .map(|module| Module { bytes: module.bytes(), command_line: module.words })
         .collect();
     let megabytes = multiboot::option(information.command_line, "dom0_mem").and_then(|text| text.parse().ok());
+    let vcpus = multiboot::option(information.command_line, "dom0_max_vcpus").and_then(|text| text.parse().ok());
     let image = Image {
         kernel: kernel.bytes(),
         command_line: kernel.command_line(),
@@ -113,7 +115,7 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
         pages: megabytes.unwrap_or(FIRST_MEMORY).saturating_mul(256),
     };
     let now = system.time(cpu::ticks());
-    match system.build_first(&image, now) {
+    match system.build_first(&image, vcpus.unwrap_or(1), now) {
         Ok(id) => say!("{} has {} MiB, {} MiB are free", id.domain, image.pages >> 8, system.frames.free_count() >> 8),
         Err(refusal) => {
             say!("there is no first domain: {}", refusal.0);

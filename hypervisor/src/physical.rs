@@ -3,6 +3,7 @@
 #![expect(unsafe_code)]
 
 use crate::boot::{DIRECT, DIRECT_LEN};
+use crate::port;
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use hypervisor_core::memory::WORDS;
@@ -61,5 +62,22 @@ impl Memory for Physical {
         let exchanged =
             word(frame, index).map(|word| word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst));
         exchanged.map_or(u64::MAX, |exchanged| exchanged.unwrap_or_else(|found| found))
+    }
+
+    fn read_port(&mut self, port: u16, width: u8) -> u32 {
+        match width {
+            1 => port::read(port).into(),
+            2 => port::read_word(port).into(),
+            _ => port::read_double(port),
+        }
+    }
+
+    fn write_port(&mut self, port: u16, width: u8, value: u32) {
+        let [a, b, ..] = value.to_le_bytes();
+        match width {
+            1 => port::write(port, a),
+            2 => port::write_word(port, u16::from_le_bytes([a, b])),
+            _ => port::write_double(port, value),
+        }
     }
 }

@@ -12,7 +12,6 @@ use core::cell::UnsafeCell;
 use hypervisor_core::system::System;
 use hypervisor_core::vcpu::{Registers, VcpuId};
 use xen_abi::DomId;
-use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 
 /// The exception of what is no instruction.
 const INVALID_OPCODE: u8 = 6;
@@ -60,6 +59,7 @@ pub(crate) extern "C" fn enter(registers: &mut Registers) {
         SYSTEM_CALL => hypervisor.system.hypercall(id, registers, now),
         entry if entry == u64::from(TIMER) => hypervisor.timer.acknowledge(),
         entry if entry == u64::from(SPURIOUS) => {}
+        1 => hypervisor.system.debug_exception(id, registers, cpu::take_debug_status()),
         // Neither is a domain's.
         2 => say!("an NMI"),
         18 => {
@@ -95,14 +95,10 @@ fn go_on(registers: &mut Registers) {
         };
         hypervisor.load(id, registers, ticks);
         hypervisor.system.deliver_events(id, registers);
+        hypervisor.system.check_return(id, registers);
         // Its kernel may be entered by that.
         hypervisor.load(id, registers, ticks);
-        if !is_canonical(registers.rip) {
-            hypervisor.system.crash(id, registers, "there is no such address");
-        }
         if hypervisor.system.can_run(id) {
-            // Whatever a domain put there: it is in ring 3.
-            (registers.cs, registers.ss) = (FLAT_KERNEL_CS.into(), FLAT_KERNEL_SS.into());
             return;
         }
     }
@@ -113,8 +109,10 @@ impl Hypervisor {
     fn load(&mut self, id: VcpuId, registers: &mut Registers, ticks: u64) {
         let reload = core::mem::take(&mut self.system.reload);
         let mut segments = core::mem::take(&mut self.system.reload_segments);
-        if self.loaded != Some(id) {
-            segments = true;
+        let mut debug = core::mem::take(&mut self.system.reload_debug);
+        let is_another = self.loaded != Some(id);
+        if is_another {
+            (segments, debug) = (true, true);
             let place = Place::get(&FLOATING_POINT);
             // SAFETY: entry code uses it while no Rust code does.
             let floating_point = unsafe { &mut *place };
@@ -122,6 +120,7 @@ impl Hypervisor {
                 self.floating_point.insert(before, floating_point.clone());
                 if let Some(vcpu) = self.system.vcpu_mut(before) {
                     vcpu.registers = *registers;
+                    vcpu.selectors = cpu::selectors();
                 }
             }
             // Those that are gone, too, are here.
@@ -132,16 +131,26 @@ impl Hypervisor {
             }
             self.loaded = Some(id);
             self.system.tell_time(id, ticks);
-        } else if !reload && !segments {
+        } else if !reload && !segments && !debug {
             return;
         }
-        if segments && let Some(vcpu) = self.system.vcpu(id) {
+        let selectors = self.system.vcpu(id).filter(|_| is_another).map_or([0; 4], |vcpu| vcpu.selectors);
+        let selectors = selectors.map(|selector| self.system.loadable(id, selector));
+        // What was taken for that goes with the others.
+        segments |= core::mem::take(&mut self.system.reload_segments);
+        let Some(vcpu) = self.system.vcpu(id) else { return };
+        if segments {
             cpu::set_segments(&vcpu.segments, &self.system.memory);
+            cpu::set_local_segments(&vcpu.local_table, &self.system.memory);
         }
-        if let Some(vcpu) = self.system.vcpu(id) {
-            cpu::set_top(vcpu.current_top().address());
-            cpu::set_bases(vcpu.bases.fs, if vcpu.in_user { vcpu.bases.gs_user } else { vcpu.bases.gs_kernel });
+        if is_another {
+            cpu::set_selectors(selectors);
         }
+        if debug {
+            cpu::set_breakpoints(vcpu.debug.machine());
+        }
+        cpu::set_top(vcpu.current_top().address());
+        cpu::set_bases(vcpu.bases.fs, if vcpu.in_user { vcpu.bases.gs_user } else { vcpu.bases.gs_kernel });
     }
 
     /// The machine ends with its first domain.
@@ -183,6 +192,10 @@ pub(crate) extern "C" fn interrupted(registers: &Registers) {
             }
         }
         entry if entry == u64::from(SPURIOUS) => {}
+        // A domain has seen to it that it comes when the hypervisor begins; it goes nowhere.
+        1 => {
+            cpu::take_debug_status();
+        }
         entry => {
             let Registers { rip, rsp, error, .. } = *registers;
             let address = cpu::fault_address();
@@ -192,8 +205,4 @@ pub(crate) extern "C" fn interrupted(registers: &Registers) {
             reset();
         }
     }
-}
-
-fn is_canonical(address: u64) -> bool {
-    matches!(address >> 47, 0 | 0x1_ffff)
 }

@@ -48,35 +48,60 @@ pub(crate) struct XtfArguments {
     name: Option<String>,
 }
 
-/// Runs the framework's tests for 64-bit paravirtualised domains, and shows the verdict of each.
-pub(crate) fn xtf(arguments: &XtfArguments) -> Result<ExitCode> {
+/// A test of the framework, in one of its variations.
+struct XtfTest {
+    name: String,
+    kernel: PathBuf,
+    command_line: String,
+    vcpus: u32,
+}
+
+/// The tests below a folder: each has a file of what xl is to be told, and one for each of its variations.
+fn xtf_tests(folder: &Path, part: Option<&str>) -> Result<Vec<XtfTest>> {
     const PREFIX: &str = "test-pv64-";
-    let folder = arguments.dir.join("tests");
     let mut tests = Vec::new();
-    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let name = entry?.file_name().to_string_lossy().into_owned();
-        let file = folder.join(&name).join(format!("{PREFIX}{name}"));
-        if file.exists() && arguments.name.as_ref().is_none_or(|part| name.contains(part)) {
-            tests.push((name, file));
+    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
+        let folder = entry?.path();
+        for file in fs::read_dir(&folder).into_iter().flatten() {
+            let file = file?.file_name().to_string_lossy().into_owned();
+            let Some(name) = file.strip_prefix(PREFIX).and_then(|file| file.strip_suffix(".cfg")) else { continue };
+            let kernel = folder.join(format!("{PREFIX}{}", name.split('~').next().unwrap_or(name)));
+            if !kernel.exists() || part.is_some_and(|part| !name.contains(part)) {
+                continue;
+            }
+            let text = fs::read_to_string(folder.join(&file))?;
+            let value = |key: &str| {
+                let line = text.lines().filter_map(|line| line.split_once('=')).find(|(found, _)| found.trim() == key);
+                line.map(|(_, value)| value.trim().trim_matches('"'))
+            };
+            tests.push(XtfTest {
+                name: name.to_owned(),
+                kernel,
+                command_line: value("cmdline").unwrap_or_default().to_owned(),
+                vcpus: value("vcpus").and_then(|count| count.parse().ok()).unwrap_or(1),
+            });
         }
     }
     ensure!(!tests.is_empty(), "no {PREFIX}* below {}: build them with make", folder.display());
-    tests.sort();
+    tests.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(tests)
+}
+
+/// Runs the framework's tests for 64-bit paravirtualised domains, and shows the verdict of each.
+pub(crate) fn xtf(arguments: &XtfArguments) -> Result<ExitCode> {
+    let tests = xtf_tests(&arguments.dir.join("tests"), arguments.name.as_deref())?;
     let images = build::core()?;
     let emulator = emulator::find()?;
     let logs = paths::target().join("xtf");
     fs::create_dir_all(&logs)?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for (name, file) in tests {
+    for XtfTest { name, kernel, command_line, vcpus } in tests {
         let log = logs.join(format!("{name}.log"));
-        let said = perform(
-            machine(
-                &emulator,
-                &images.hypervisor,
-                &Program { kernel: &file, memory: XTF_MEMORY, ..Program::default() },
-            ),
-            &log,
-        )?;
+        let program =
+            Program { kernel: &kernel, memory: XTF_MEMORY, vcpus, command_line: &command_line, ..Program::default() };
+        // One that hangs has no verdict.
+        let said = perform(machine(&emulator, &images.hypervisor, &program), &log)
+            .unwrap_or_else(|error| format!("{error:#}"));
         let verdict = said.split("Test result: ").nth(1).and_then(|rest| rest.split_whitespace().next());
         match verdict {
             Some("SUCCESS") => passed += 1,
@@ -99,6 +124,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         kernel,
         files: &arguments.file,
         memory: arguments.memory,
+        vcpus: 1,
         command_line: &arguments.command_line.join(" "),
     };
     let mut command = machine(&emulator, &images.hypervisor, &program);
@@ -113,28 +139,34 @@ struct Program<'a> {
     files: &'a [PathBuf],
     /// Its memory in MiB.
     memory: u32,
+    /// Its processors.
+    vcpus: u32,
     command_line: &'a str,
 }
 
 impl Default for Program<'_> {
     fn default() -> Self {
-        Self { kernel: Path::new(""), files: &[], memory: 64, command_line: "" }
+        Self { kernel: Path::new(""), files: &[], memory: 64, vcpus: 1, command_line: "" }
     }
 }
 
 /// A machine that ends when its first domain does, with its console on the standard output.
 fn machine(emulator: &Emulator, hypervisor: &Path, program: &Program<'_>) -> Command {
     let mut command = Command::new(&emulator.program);
-    command.args(&emulator.arguments).args(["-machine", "q35", "-cpu", "max", "-no-reboot", "-display", "none"]);
+    command.args(&emulator.arguments).args(["-machine", "q35", "-no-reboot", "-display", "none"]);
     if emulator.kvm {
-        command.args(["-accel", "kvm"]);
+        command.args(["-accel", "kvm", "-cpu", "max"]);
+    } else {
+        // QEMU's own emulation reads far pointers as Intel's processors do, so it had better say that it is one.
+        command.args(["-cpu", "max,vendor=GenuineIntel"]);
     }
     command.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-monitor", "none", "-kernel"]).arg(hypervisor);
     // A comma parts modules, so one of the command line is doubled.
     let kernel = format!("{} {}", program.kernel.display(), program.command_line);
     let files = program.files.iter().map(|file| file.display().to_string());
     let modules: Vec<_> = std::iter::once(kernel).chain(files).map(|module| module.replace(',', ",,")).collect();
-    command.args(["-append", &format!("dom0_mem={}", program.memory), "-initrd", &modules.join(",")]);
+    let options = format!("dom0_mem={} dom0_max_vcpus={}", program.memory, program.vcpus);
+    command.args(["-append", &options, "-initrd", &modules.join(",")]);
     command
 }
 

@@ -1,7 +1,7 @@
 //! `public/domctl.h`: what the control domain does with others. The numbers and layouts are those of one release, Xen 4.17.
 
 use crate::DomId;
-use crate::vcpu::GuestContext;
+use crate::vcpu::VcpuGuestContext;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub const XEN_DOMCTL_INTERFACE_VERSION: u32 = 0x15;
@@ -108,7 +108,7 @@ pub struct MaxVcpus {
 pub struct VcpuContext {
     pub vcpu: u32,
     pub padding: u32,
-    /// Address of a [`GuestContext`]; 0 takes the vCPU's state away.
+    /// Address of a [`VcpuGuestContext`]; 0 takes the vCPU's state away.
     pub ctxt: u64,
 }
 
@@ -119,4 +119,4 @@ pub struct HypercallInit {
     pub gmfn: u64,
 }
 
-const _: () = assert!(size_of::<GuestContext>() == 5168);
+const _: () = assert!(size_of::<VcpuGuestContext>() == 5168);

@@ -1,4 +1,4 @@
-//! `public/event_channel.h`: the two-level ABI.
+//! `public/event_channel.h`: operations, and both ABIs of what domains find pending.
 
 use crate::{DomId, Port};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -13,6 +13,9 @@ pub const EVTCHNOP_BIND_IPI: u32 = 7;
 pub const EVTCHNOP_BIND_VCPU: u32 = 8;
 pub const EVTCHNOP_UNMASK: u32 = 9;
 pub const EVTCHNOP_RESET: u32 = 10;
+pub const EVTCHNOP_INIT_CONTROL: u32 = 11;
+pub const EVTCHNOP_EXPAND_ARRAY: u32 = 12;
+pub const EVTCHNOP_SET_PRIORITY: u32 = 13;
 
 /// Ports of a 64-bit domain under the two-level ABI.
 pub const EVTCHN_2L_NR_CHANNELS: u32 = 4096;
@@ -106,4 +109,56 @@ pub struct Status {
     pub detail: u32,
     /// Out: the remote port of an interdomain channel.
     pub remote_port: Port,
+}
+
+/// The argument of init_control.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct InitControl {
+    pub control_gfn: u64,
+    pub offset: u32,
+    pub vcpu: u32,
+    /// Out: [`EVTCHN_FIFO_LINK_BITS`].
+    pub link_bits: u8,
+    pub pad: [u8; 7],
+}
+
+/// The argument of expand_array.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ExpandArray {
+    pub array_gfn: u64,
+}
+
+/// The argument of set_priority.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetPriority {
+    pub port: Port,
+    pub priority: u32,
+}
+
+/// Priorities of the FIFO ABI; 0 is the most urgent one.
+pub const EVTCHN_FIFO_PRIORITY_DEFAULT: u32 = 7;
+pub const EVTCHN_FIFO_PRIORITY_MIN: u32 = 15;
+pub const EVTCHN_FIFO_MAX_QUEUES: usize = 16;
+
+/// Numbers of bits of an event word.
+pub const EVTCHN_FIFO_PENDING: u32 = 31;
+pub const EVTCHN_FIFO_MASKED: u32 = 30;
+pub const EVTCHN_FIFO_LINKED: u32 = 29;
+pub const EVTCHN_FIFO_BUSY: u32 = 28;
+pub const EVTCHN_FIFO_LINK_BITS: u32 = 17;
+pub const EVTCHN_FIFO_LINK_MASK: u32 = (1 << EVTCHN_FIFO_LINK_BITS) - 1;
+pub const EVTCHN_FIFO_NR_CHANNELS: u32 = 1 << EVTCHN_FIFO_LINK_BITS;
+
+/// What a vCPU finds its queues by under the FIFO ABI.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct FifoControlBlock {
+    /// A bit for each queue that is not empty.
+    pub ready: u32,
+    pub reserved: u32,
+    /// The first port of each queue.
+    pub head: [u32; EVTCHN_FIFO_MAX_QUEUES],
 }

@@ -6,10 +6,14 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const GNTTABOP_MAP_GRANT_REF: u32 = 0;
 pub const GNTTABOP_UNMAP_GRANT_REF: u32 = 1;
 pub const GNTTABOP_SETUP_TABLE: u32 = 2;
+pub const GNTTABOP_TRANSFER: u32 = 4;
 pub const GNTTABOP_COPY: u32 = 5;
 pub const GNTTABOP_QUERY_SIZE: u32 = 6;
+pub const GNTTABOP_UNMAP_AND_REPLACE: u32 = 7;
 pub const GNTTABOP_SET_VERSION: u32 = 8;
+pub const GNTTABOP_GET_STATUS_FRAMES: u32 = 9;
 pub const GNTTABOP_GET_VERSION: u32 = 10;
+pub const GNTTABOP_SWAP_GRANT_REF: u32 = 11;
 
 /// Entries at the start of the table that the toolstack fills.
 pub const GNTTAB_NR_RESERVED_ENTRIES: u32 = 8;
@@ -63,6 +67,8 @@ pub const GNTMAP_READONLY: u32 = 1 << 2;
 pub const GNTMAP_APPLICATION_MAP: u32 = 1 << 3;
 /// The address is that of a page table entry, not of what it maps.
 pub const GNTMAP_CONTAINS_PTE: u32 = 1 << 4;
+/// `_GNTMAP_guest_avail0`: from this bit on, what the available bits of the page table entry are to be.
+pub const GNTMAP_GUEST_AVAIL_SHIFT: u32 = 16;
 
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -86,6 +92,28 @@ pub struct UnmapGrantRef {
     pub host_addr: u64,
     pub dev_bus_addr: u64,
     pub handle: u32,
+    /// Out: `GNTST_*`.
+    pub status: i16,
+    pub padding: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct UnmapAndReplace {
+    pub host_addr: u64,
+    /// What is mapped there is mapped at `host_addr` then, and there no more.
+    pub new_addr: u64,
+    pub handle: u32,
+    /// Out: `GNTST_*`.
+    pub status: i16,
+    pub padding: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SwapGrantRef {
+    pub ref_a: GrantRef,
+    pub ref_b: GrantRef,
     /// Out: `GNTST_*`.
     pub status: i16,
     pub padding: u16,

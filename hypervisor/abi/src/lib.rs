@@ -22,6 +22,7 @@ pub mod hvm;
 pub mod ioreq;
 pub mod memory;
 pub mod mmu;
+pub mod physdev;
 pub mod sched;
 pub mod shared_info;
 pub mod start_info;
@@ -61,6 +62,9 @@ pub enum Hypercall {
     SetGdt = 2,
     StackSwitch = 3,
     SetCallbacks = 4,
+    FpuTaskswitch = 5,
+    SetDebugreg = 8,
+    GetDebugreg = 9,
     UpdateDescriptor = 10,
     MemoryOp = 12,
     Multicall = 13,
@@ -77,6 +81,7 @@ pub enum Hypercall {
     SchedOp = 29,
     CallbackOp = 30,
     EventChannelOp = 32,
+    PhysdevOp = 33,
     HvmOp = 34,
     Domctl = 36,
     DmOp = 41,

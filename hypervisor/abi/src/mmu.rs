@@ -37,7 +37,18 @@ pub const MMUEXT_NEW_BASEPTR: u32 = 5;
 pub const MMUEXT_TLB_FLUSH_LOCAL: u32 = 6;
 pub const MMUEXT_INVLPG_LOCAL: u32 = 7;
 
+pub const MMUEXT_SET_LDT: u32 = 13;
 pub const MMUEXT_NEW_USER_BASEPTR: u32 = 15;
+
+pub const VMASST_CMD_ENABLE: u32 = 0;
+pub const VMASST_CMD_DISABLE: u32 = 1;
+pub const VMASST_TYPE_4GB_SEGMENTS: u32 = 0;
+pub const VMASST_TYPE_4GB_SEGMENTS_NOTIFY: u32 = 1;
+pub const VMASST_TYPE_WRITABLE_PAGETABLES: u32 = 2;
+pub const VMASST_TYPE_PAE_EXTENDED_CR3: u32 = 3;
+pub const VMASST_TYPE_ARCHITECTURAL_IOPL: u32 = 4;
+pub const VMASST_TYPE_RUNSTATE_UPDATE_FLAG: u32 = 5;
+pub const VMASST_TYPE_M2P_STRICT: u32 = 32;
 
 pub const UVMF_NONE: u64 = 0;
 pub const UVMF_TLB_FLUSH: u64 = 1;
@@ -58,5 +69,7 @@ pub const SEGBASE_GS_USER: u32 = 1;
 pub const SEGBASE_GS_KERNEL: u32 = 2;
 pub const SEGBASE_GS_USER_SEL: u32 = 3;
 
+/// `FLAT_RING3_CS32`: a flat 32-bit code segment.
+pub const FLAT_USER_CS32: u16 = 0xe023;
 /// `FLAT_KERNEL_SS`.
 pub const FLAT_KERNEL_SS: u16 = 0xe02b;

@@ -1,8 +1,12 @@
-//! `public/vcpu.h`.
+//! `public/vcpu.h`, and what a vCPU begins with: `public/arch-x86/xen.h`.
 
 use crate::trap::TrapInfo;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub const VCPUOP_INITIALISE: u32 = 0;
+pub const VCPUOP_UP: u32 = 1;
+pub const VCPUOP_DOWN: u32 = 2;
+pub const VCPUOP_IS_UP: u32 = 3;
 pub const VCPUOP_GET_RUNSTATE_INFO: u32 = 4;
 pub const VCPUOP_STOP_PERIODIC_TIMER: u32 = 7;
 pub const VCPUOP_SET_SINGLESHOT_TIMER: u32 = 8;
@@ -19,15 +23,10 @@ pub struct RunstateInfo {
     pub time: [u64; 4],
 }
 
-pub const VGCF_I387_VALID: u64 = 1 << 0;
-pub const VGCF_IN_KERNEL: u64 = 1 << 2;
-pub const VGCF_SYSCALL_DISABLES_EVENTS: u64 = 1 << 4;
-pub const VGCF_ONLINE: u64 = 1 << 5;
-
-/// `struct cpu_user_regs` of `public/arch-x86/xen-x86_64.h`.
+/// `struct cpu_user_regs`.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct UserRegs {
+pub struct CpuUserRegs {
     pub r15: u64,
     pub r14: u64,
     pub r13: u64,
@@ -47,32 +46,37 @@ pub struct UserRegs {
     pub entry_vector: u32,
     pub rip: u64,
     pub cs: u16,
-    pub padding0: u16,
+    pub pad0: u16,
     pub saved_upcall_mask: u8,
-    pub padding1: [u8; 3],
+    pub pad1: [u8; 3],
     pub rflags: u64,
     pub rsp: u64,
     pub ss: u16,
-    pub padding2: [u16; 3],
+    pub pad2: [u16; 3],
     pub es: u16,
-    pub padding3: [u16; 3],
+    pub pad3: [u16; 3],
     pub ds: u16,
-    pub padding4: [u16; 3],
+    pub pad4: [u16; 3],
     pub fs: u16,
-    pub padding5: [u16; 3],
+    pub pad5: [u16; 3],
     pub gs: u16,
-    pub padding6: [u16; 3],
+    pub pad6: [u16; 3],
 }
 
-/// `struct vcpu_guest_context`: all that a vCPU begins with.
+pub const VGCF_I387_VALID: u64 = 1 << 0;
+pub const VGCF_IN_KERNEL: u64 = 1 << 2;
+pub const VGCF_SYSCALL_DISABLES_EVENTS: u64 = 1 << 4;
+pub const VGCF_ONLINE: u64 = 1 << 5;
+
+/// `struct vcpu_guest_context`.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
-pub struct GuestContext {
-    /// What FXSAVE writes.
-    pub fpu_ctxt: [[u8; 256]; 2],
+pub struct VcpuGuestContext {
+    /// As FXSAVE leaves it.
+    pub fpu_ctxt: [u8; 512],
     /// `VGCF_*`.
     pub flags: u64,
-    pub user_regs: UserRegs,
+    pub user_regs: CpuUserRegs,
     pub trap_ctxt: [TrapInfo; 256],
     pub ldt_base: u64,
     pub ldt_ents: u64,
@@ -80,12 +84,13 @@ pub struct GuestContext {
     pub gdt_ents: u64,
     pub kernel_ss: u64,
     pub kernel_sp: u64,
-    /// The third is the address of the top table, the first that of user mode.
+    /// CR3 is the kernel's top table, CR1 that of user mode.
     pub ctrlreg: [u64; 8],
     pub debugreg: [u64; 8],
     pub event_callback_eip: u64,
     pub failsafe_callback_eip: u64,
     pub syscall_callback_eip: u64,
+    /// A bit for each `VMASST_TYPE_*`.
     pub vm_assist: u64,
     pub fs_base: u64,
     pub gs_base_kernel: u64,

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 use xen_abi::{
-    Hypercall, callback, dm_op, domctl, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, sched, shared_info,
-    start_info, trap, vcpu, version,
+    Hypercall, callback, dm_op, domctl, elfnote, errno, event, grant, hvm, io, ioreq, memory, mmu, physdev, sched,
+    shared_info, start_info, trap, vcpu, version,
 };
 
 /// What the C program prints, and what we say it prints.
@@ -40,6 +40,7 @@ macro_rules! numbers {
 fn checks() -> Checks {
     let mut c = Checks::default();
     structures(&mut c);
+    processor(&mut c);
     io_structures(&mut c);
     control_structures(&mut c);
     operations(&mut c);
@@ -54,6 +55,68 @@ fn checks() -> Checks {
     }
     c.check("sizeof(xsd_errors) / sizeof(xsd_errors[0])", io::xs_wire::XSD_ERRORS.len());
     c
+}
+
+/// Rights of domains, registers of vCPUs, FIFO events, and rarer operations on grants.
+fn processor(c: &mut Checks) {
+    layout!(c, "evtchn_init_control_t", event::InitControl,
+        { "control_gfn" = control_gfn, "offset" = offset, "vcpu" = vcpu, "link_bits" = link_bits });
+    layout!(c, "evtchn_expand_array_t", event::ExpandArray, { "array_gfn" = array_gfn });
+    layout!(c, "evtchn_set_priority_t", event::SetPriority, { "port" = port, "priority" = priority });
+    layout!(c, "evtchn_fifo_control_block_t", event::FifoControlBlock, { "ready" = ready, "head" = head });
+    layout!(c, "gnttab_unmap_and_replace_t", grant::UnmapAndReplace,
+        { "host_addr" = host_addr, "new_addr" = new_addr, "handle" = handle, "status" = status });
+    layout!(c, "gnttab_swap_grant_ref_t", grant::SwapGrantRef, { "ref_a" = ref_a, "ref_b" = ref_b, "status" = status });
+    layout!(c, "physdev_set_iopl_t", physdev::SetIopl, { "iopl" = iopl });
+    layout!(c, "physdev_set_iobitmap_t", physdev::SetIobitmap, { "bitmap" = bitmap, "nr_ports" = nr_ports });
+    layout!(c, "xen_compile_info_t", version::CompileInfo,
+        { "compiler" = compiler, "compile_by" = compile_by, "compile_domain" = compile_domain, "compile_date" = compile_date });
+    layout!(c, "cpu_user_regs_t", vcpu::CpuUserRegs,
+        { "r15" = r15, "rax" = rax, "rdi" = rdi, "rip" = rip, "cs" = cs, "saved_upcall_mask" = saved_upcall_mask,
+          "rflags" = rflags, "rsp" = rsp, "ss" = ss, "es" = es, "ds" = ds, "fs" = fs, "gs" = gs });
+    layout!(c, "vcpu_guest_context_t", vcpu::VcpuGuestContext,
+        { "fpu_ctxt" = fpu_ctxt, "flags" = flags, "user_regs" = user_regs, "trap_ctxt" = trap_ctxt, "ldt_base" = ldt_base,
+          "ldt_ents" = ldt_ents, "gdt_frames" = gdt_frames, "gdt_ents" = gdt_ents, "kernel_ss" = kernel_ss,
+          "kernel_sp" = kernel_sp, "ctrlreg" = ctrlreg, "debugreg" = debugreg, "event_callback_eip" = event_callback_eip,
+          "failsafe_callback_eip" = failsafe_callback_eip, "syscall_callback_eip" = syscall_callback_eip,
+          "vm_assist" = vm_assist, "fs_base" = fs_base, "gs_base_kernel" = gs_base_kernel, "gs_base_user" = gs_base_user });
+    numbers!(c, {
+        "EVTCHNOP_init_control" = event::EVTCHNOP_INIT_CONTROL, "EVTCHNOP_expand_array" = event::EVTCHNOP_EXPAND_ARRAY,
+        "EVTCHNOP_set_priority" = event::EVTCHNOP_SET_PRIORITY, "EVTCHN_FIFO_PENDING" = event::EVTCHN_FIFO_PENDING,
+        "EVTCHN_FIFO_MASKED" = event::EVTCHN_FIFO_MASKED, "EVTCHN_FIFO_LINKED" = event::EVTCHN_FIFO_LINKED,
+        "EVTCHN_FIFO_BUSY" = event::EVTCHN_FIFO_BUSY, "EVTCHN_FIFO_LINK_BITS" = event::EVTCHN_FIFO_LINK_BITS,
+        "EVTCHN_FIFO_PRIORITY_DEFAULT" = event::EVTCHN_FIFO_PRIORITY_DEFAULT,
+        "EVTCHN_FIFO_PRIORITY_MIN" = event::EVTCHN_FIFO_PRIORITY_MIN,
+        "EVTCHN_FIFO_MAX_QUEUES" = event::EVTCHN_FIFO_MAX_QUEUES, "EVTCHN_FIFO_NR_CHANNELS" = event::EVTCHN_FIFO_NR_CHANNELS,
+        "GNTTABOP_transfer" = grant::GNTTABOP_TRANSFER, "GNTTABOP_unmap_and_replace" = grant::GNTTABOP_UNMAP_AND_REPLACE,
+        "GNTTABOP_get_status_frames" = grant::GNTTABOP_GET_STATUS_FRAMES,
+        "GNTTABOP_swap_grant_ref" = grant::GNTTABOP_SWAP_GRANT_REF,
+        "_GNTMAP_guest_avail0" = grant::GNTMAP_GUEST_AVAIL_SHIFT,
+        "PHYSDEVOP_set_iopl" = physdev::PHYSDEVOP_SET_IOPL, "PHYSDEVOP_set_iobitmap" = physdev::PHYSDEVOP_SET_IOBITMAP,
+        "XENVER_compile_info" = version::XENVER_COMPILE_INFO, "XENVER_changeset" = version::XENVER_CHANGESET,
+        "XENVER_platform_parameters" = version::XENVER_PLATFORM_PARAMETERS, "XENVER_pagesize" = version::XENVER_PAGESIZE,
+        "XENVER_guest_handle" = version::XENVER_GUEST_HANDLE, "XENVER_commandline" = version::XENVER_COMMANDLINE,
+        "XENVER_build_id" = version::XENVER_BUILD_ID,
+        "XENFEAT_pae_pgdir_above_4gb" = version::XENFEAT_PAE_PGDIR_ABOVE_4GB,
+        "XENFEAT_mmu_pt_update_preserve_ad" = version::XENFEAT_MMU_PT_UPDATE_PRESERVE_AD,
+        "XENFEAT_gnttab_map_avail_bits" = version::XENFEAT_GNTTAB_MAP_AVAIL_BITS,
+        "XENFEAT_dom0" = version::XENFEAT_DOM0, "XENFEAT_direct_mapped" = version::XENFEAT_DIRECT_MAPPED,
+        "VCPUOP_initialise" = vcpu::VCPUOP_INITIALISE, "VCPUOP_up" = vcpu::VCPUOP_UP, "VCPUOP_down" = vcpu::VCPUOP_DOWN,
+        "VCPUOP_is_up" = vcpu::VCPUOP_IS_UP, "VGCF_i387_valid" = vcpu::VGCF_I387_VALID,
+        "VGCF_in_kernel" = vcpu::VGCF_IN_KERNEL,
+        "VGCF_syscall_disables_events" = vcpu::VGCF_SYSCALL_DISABLES_EVENTS, "MMUEXT_SET_LDT" = mmu::MMUEXT_SET_LDT,
+        "VMASST_CMD_enable" = mmu::VMASST_CMD_ENABLE, "VMASST_CMD_disable" = mmu::VMASST_CMD_DISABLE,
+        "VMASST_TYPE_4gb_segments" = mmu::VMASST_TYPE_4GB_SEGMENTS,
+        "VMASST_TYPE_4gb_segments_notify" = mmu::VMASST_TYPE_4GB_SEGMENTS_NOTIFY,
+        "VMASST_TYPE_writable_pagetables" = mmu::VMASST_TYPE_WRITABLE_PAGETABLES,
+        "VMASST_TYPE_pae_extended_cr3" = mmu::VMASST_TYPE_PAE_EXTENDED_CR3,
+        "VMASST_TYPE_architectural_iopl" = mmu::VMASST_TYPE_ARCHITECTURAL_IOPL,
+        "VMASST_TYPE_runstate_update_flag" = mmu::VMASST_TYPE_RUNSTATE_UPDATE_FLAG,
+        "VMASST_TYPE_m2p_strict" = mmu::VMASST_TYPE_M2P_STRICT, "FLAT_USER_CS32" = mmu::FLAT_USER_CS32,
+        "__HYPERVISOR_fpu_taskswitch" = Hypercall::FpuTaskswitch as u32,
+        "__HYPERVISOR_set_debugreg" = Hypercall::SetDebugreg as u32,
+        "__HYPERVISOR_get_debugreg" = Hypercall::GetDebugreg as u32, "__HYPERVISOR_physdev_op" = Hypercall::PhysdevOp as u32,
+    });
 }
 
 fn structures(c: &mut Checks) {
@@ -172,17 +235,6 @@ fn control_structures(c: &mut Checks) {
     layout!(c, "struct xen_domctl_max_vcpus", domctl::MaxVcpus, { "max" = max });
     layout!(c, "struct xen_domctl_vcpucontext", domctl::VcpuContext, { "vcpu" = vcpu, "ctxt" = ctxt });
     layout!(c, "struct xen_domctl_hypercall_init", domctl::HypercallInit, { "gmfn" = gmfn });
-    layout!(c, "struct cpu_user_regs", vcpu::UserRegs,
-        { "r15" = r15, "rdi" = rdi, "error_code" = error_code, "rip" = rip, "cs" = cs,
-          "saved_upcall_mask" = saved_upcall_mask, "rflags" = rflags, "rsp" = rsp, "ss" = ss, "es" = es, "ds" = ds,
-          "fs" = fs, "gs" = gs });
-    layout!(c, "struct vcpu_guest_context", vcpu::GuestContext,
-        { "fpu_ctxt" = fpu_ctxt, "flags" = flags, "user_regs" = user_regs, "trap_ctxt" = trap_ctxt,
-          "ldt_base" = ldt_base, "gdt_frames" = gdt_frames, "gdt_ents" = gdt_ents, "kernel_ss" = kernel_ss,
-          "kernel_sp" = kernel_sp, "ctrlreg" = ctrlreg, "debugreg" = debugreg,
-          "event_callback_eip" = event_callback_eip, "failsafe_callback_eip" = failsafe_callback_eip,
-          "syscall_callback_eip" = syscall_callback_eip, "vm_assist" = vm_assist, "fs_base" = fs_base,
-          "gs_base_kernel" = gs_base_kernel, "gs_base_user" = gs_base_user });
     numbers!(c, {
         "XEN_DOMCTL_INTERFACE_VERSION" = domctl::XEN_DOMCTL_INTERFACE_VERSION,
         "XEN_DOMCTL_createdomain" = domctl::XEN_DOMCTL_CREATEDOMAIN,
@@ -197,9 +249,9 @@ fn control_structures(c: &mut Checks) {
         "XEN_DOMINF_shutdown" = domctl::XEN_DOMINF_SHUTDOWN, "XEN_DOMINF_paused" = domctl::XEN_DOMINF_PAUSED,
         "XEN_DOMINF_blocked" = domctl::XEN_DOMINF_BLOCKED, "XEN_DOMINF_running" = domctl::XEN_DOMINF_RUNNING,
         "XEN_DOMINF_shutdownshift" = domctl::XEN_DOMINF_SHUTDOWNSHIFT,
-        "XEN_INVALID_MAX_VCPU_ID" = domctl::XEN_INVALID_MAX_VCPU_ID, "VGCF_I387_VALID" = vcpu::VGCF_I387_VALID,
-        "VGCF_IN_KERNEL" = vcpu::VGCF_IN_KERNEL, "VGCF_online" = vcpu::VGCF_ONLINE,
-        "VGCF_syscall_disables_events" = vcpu::VGCF_SYSCALL_DISABLES_EVENTS,
+        "XEN_INVALID_MAX_VCPU_ID" = domctl::XEN_INVALID_MAX_VCPU_ID,
+         "VGCF_online" = vcpu::VGCF_ONLINE,
+
         "__HYPERVISOR_domctl" = Hypercall::Domctl as usize,
     });
 }
@@ -479,7 +531,9 @@ const PROLOGUE: &str = r"
 #include <xen/errno.h>
 #include <xen/event_channel.h>
 #include <xen/grant_table.h>
+#include <xen/features.h>
 #include <xen/memory.h>
+#include <xen/physdev.h>
 #include <xen/sched.h>
 #include <xen/vcpu.h>
 #include <xen/version.h>

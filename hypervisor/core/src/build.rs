@@ -1,6 +1,7 @@
 //! The first domain, out of an ELF file.
 
 use crate::entry::Level;
+use crate::event::MAX_VCPUS;
 use crate::memory::{Memory, Mfn};
 use crate::system::System;
 use crate::vcpu::{Registers, Vcpu, VcpuId, sane_flags};
@@ -44,8 +45,11 @@ impl<M: Memory> Pages for Own<'_, M> {
 
 impl<M: Memory> System<M> {
     /// Makes the first domain, which is the control domain.
-    pub fn build_first(&mut self, image: &Image<'_>, now: u64) -> Result<VcpuId, Refusal> {
-        let Ok(shared_info) = self.create(FIRST, [0; 16], 1) else { return refuse("the machine has no page left") };
+    /// It has so many processors, of which the first one runs: 1 to [`MAX_VCPUS`].
+    pub fn build_first(&mut self, image: &Image<'_>, vcpus: u32, now: u64) -> Result<VcpuId, Refusal> {
+        let Ok(shared_info) = self.create(FIRST, [0; 16], vcpus.clamp(1, MAX_VCPUS), now) else {
+            return refuse("the machine has no page left");
+        };
         let mut frames = Vec::new();
         for number in 0..image.pages {
             let Some(frame) = self.frames.allocate(&mut self.memory, FIRST) else {
@@ -77,9 +81,10 @@ impl<M: Memory> System<M> {
         let Some(domain) = self.domains.get_mut(&FIRST) else { return refuse("it is gone") };
         domain.is_privileged = true;
         (domain.pages, domain.pages_max) = (image.pages, image.pages);
-        domain.vcpus.insert(0, Vcpu::new(registers, top, now));
+        if let Some(vcpu) = domain.vcpus.first_mut() {
+            *vcpu = Vcpu::new(registers, top, now);
+        }
         let id = VcpuId { domain: FIRST, number: 0 };
-        self.set_masked(id, true);
         self.unpause(FIRST, now);
         Ok(id)
     }

@@ -1,23 +1,19 @@
 //! A domain's life: made without memory and processors, given both, paused and let run, shut down, and taken apart.
 //!
 //! Source: Xen `xen/common/domain.c` for what a toolstack sees of it.
-//! Not modelled: floating point of a vCPU whose state is set: it is as after FNINIT.
 
-use crate::descriptor::PAGES_MAX;
 use crate::errno::Errno;
+use crate::event::MAX_VCPUS;
+use crate::grant::Access;
 use crate::memory::{Memory, Mfn};
 use crate::system::System;
-use crate::vcpu::{Bases, Registers, State, VECTORS, Vcpu, VcpuId, sane_flags};
-use alloc::collections::BTreeMap;
+use crate::vcpu::{State, Vcpu, VcpuId};
 use alloc::vec::Vec;
 use xen_abi::DomId;
-use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
-use xen_abi::vcpu::{GuestContext, VGCF_IN_KERNEL, VGCF_ONLINE, VGCF_SYSCALL_DISABLES_EVENTS};
+use xen_abi::vcpu::{VGCF_ONLINE, VcpuGuestContext};
 
 /// Pages of a grant table, Xen's default.
 const GRANT_FRAMES: u32 = 64;
-/// Processors of a domain: as many as the shared page tells of.
-pub const VCPUS_MAX: u32 = 32;
 /// How often a domain can be paused at once.
 const PAUSES_MAX: u32 = 1 << 16;
 
@@ -28,16 +24,16 @@ pub struct Domain {
     pub is_privileged: bool,
     /// What the toolstack knows it by.
     pub handle: [u8; 16],
-    /// Its processors that have a state, by number.
-    pub vcpus: BTreeMap<u32, Vcpu>,
-    /// How many it may have.
-    pub vcpus_max: u32,
+    /// Its processors, whether they have a state or not.
+    pub vcpus: Vec<Vcpu>,
     /// The page that it shares with the hypervisor.
     pub shared_info: Mfn,
     /// Pages that it has, and that it may have.
     pub pages: u64,
     /// See `pages`.
     pub pages_max: u64,
+    /// What of the interface it has asked for: a bit for each `VMASST_TYPE_*`.
+    pub assists: u64,
     /// Who wants that it does not run.
     pub pauses: u32,
     /// Why it has ended.
@@ -54,15 +50,15 @@ impl Domain {
 
 impl<M: Memory> System<M> {
     /// Makes a domain, which is paused, and gives the page that it shares with the hypervisor.
-    pub fn create(&mut self, domain: DomId, handle: [u8; 16], vcpus_max: u32) -> Result<Mfn, Errno> {
+    pub fn create(&mut self, domain: DomId, handle: [u8; 16], vcpus: u32, now: u64) -> Result<Mfn, Errno> {
         if self.domains.contains_key(&domain) || self.frames.owns_any(domain) || self.grants.is_in_use(domain) {
             return Err(Errno::EEXIST);
         }
-        if domain.0 >= DomId::FIRST_RESERVED.0 || vcpus_max == 0 || vcpus_max > VCPUS_MAX {
+        if domain.0 >= DomId::FIRST_RESERVED.0 || vcpus == 0 || vcpus > MAX_VCPUS {
             return Err(Errno::EINVAL);
         }
         let shared_info = self.frames.allocate_shared(&mut self.memory, domain).ok_or(Errno::ENOMEM)?;
-        self.events.add_domain(domain, shared_info, vcpus_max);
+        self.events.add_domain(domain, shared_info, vcpus);
         self.grants.add_domain(domain, GRANT_FRAMES);
         self.tell_wall_clock(shared_info);
         self.domains.insert(
@@ -70,15 +66,16 @@ impl<M: Memory> System<M> {
             Domain {
                 is_privileged: false,
                 handle,
-                vcpus: BTreeMap::new(),
-                vcpus_max,
+                vcpus: (0..vcpus).map(|_| Vcpu::absent(now)).collect(),
                 shared_info,
                 pages: 0,
                 pages_max: 0,
+                assists: 0,
                 pauses: 1,
                 shutdown: None,
             },
         );
+        (0..vcpus).for_each(|number| self.set_masked(VcpuId { domain, number }, true));
         Ok(shared_info)
     }
 
@@ -124,46 +121,33 @@ impl<M: Memory> System<M> {
     }
 
     /// Gives a vCPU a state, if the domain does not run.
-    pub fn set_context(&mut self, id: VcpuId, context: &GuestContext, now: u64) -> Result<(), Errno> {
-        let domain = self.domains.get(&id.domain).ok_or(Errno::ESRCH)?;
-        if id.number >= domain.vcpus_max || domain.pauses == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let mut vcpu = vcpu(context, now)?;
-        let [_, user, _, top, ..] = context.ctrlreg;
-        let count = usize::try_from(context.gdt_ents).unwrap_or(usize::MAX).div_ceil(crate::memory::WORDS);
-        let frames = context.gdt_frames.get(..count).filter(|frames| frames.len() <= PAGES_MAX).ok_or(Errno::EINVAL)?;
-        vcpu.top = Mfn::of(top);
-        self.frames.load_top(&mut self.memory, id.domain, vcpu.top)?;
-        let mut outcome = Ok(());
-        if user != 0 {
-            outcome = self.frames.load_top(&mut self.memory, id.domain, Mfn::of(user));
-            vcpu.user_top = outcome.is_ok().then_some(Mfn::of(user));
-        }
-        for frame in frames {
-            outcome = outcome.and_then(|()| self.frames.load_descriptors(&mut self.memory, id.domain, Mfn(*frame)));
-            if outcome.is_ok() {
-                vcpu.segments.push(Mfn(*frame));
+    pub fn set_context(&mut self, id: VcpuId, context: &VcpuGuestContext, now: u64) -> Result<(), Errno> {
+        let is_paused = self.domains.get(&id.domain).ok_or(Errno::ESRCH)?.pauses > 0;
+        let vcpu = self.vcpu_mut(id).filter(|_| is_paused).ok_or(Errno::EINVAL)?;
+        let before = core::mem::replace(vcpu, Vcpu::absent(now));
+        if let Err(error) = self.begin_vcpu(id, context, now) {
+            if let Some(vcpu) = self.vcpu_mut(id) {
+                *vcpu = before;
             }
+            return Err(error);
         }
-        if outcome.is_err() {
-            self.unload(&vcpu);
-            return outcome;
-        }
-        let vcpus = self.domains.get_mut(&id.domain).map(|domain| &mut domain.vcpus);
-        if let Some(before) = vcpus.and_then(|vcpus| vcpus.insert(id.number, vcpu)) {
-            self.unload(&before);
-        }
+        self.unload(&before);
         self.set_masked(id, true);
+        if context.flags & VGCF_ONLINE != 0 {
+            self.bring_up(id, now)?;
+        }
         Ok(())
     }
 
     /// A vCPU uses its tables no more.
     fn unload(&mut self, vcpu: &Vcpu) {
+        if !vcpu.is_initialised {
+            return;
+        }
         for table in [Some(vcpu.top), vcpu.user_top].into_iter().flatten() {
             self.frames.unload_top(&mut self.memory, table);
         }
-        for frame in &vcpu.segments {
+        for frame in vcpu.segments.iter().chain(vcpu.local_table.pages().iter().flatten()) {
             self.frames.unload_descriptors(&mut self.memory, *frame);
         }
     }
@@ -171,12 +155,11 @@ impl<M: Memory> System<M> {
     /// Takes a domain apart. Frames that others still use become free when they do not.
     pub fn destroy(&mut self, domain: DomId) -> Result<(), Errno> {
         let gone = self.domains.remove(&domain).ok_or(Errno::ESRCH)?;
-        gone.vcpus.values().for_each(|vcpu| self.unload(vcpu));
+        gone.vcpus.iter().for_each(|vcpu| self.unload(vcpu));
+        self.end_fifo(domain);
         self.events.remove_domain(domain);
-        for frame in self.grants.remove_domain(domain) {
-            self.frames.give_up_shared(&mut self.memory, frame);
-        }
-        self.frames.give_up_shared(&mut self.memory, gone.shared_info);
+        self.end_grants(domain);
+        self.frames.let_go(&mut self.memory, gone.shared_info, Access::Write);
         self.frames.release(&mut self.memory, domain);
         self.has_ended = true;
         Ok(())
@@ -184,53 +167,10 @@ impl<M: Memory> System<M> {
 
     fn queue_all(&mut self, domain: DomId, now: u64) {
         let Some(what) = self.domains.get(&domain).filter(|domain| domain.is_running()) else { return };
-        let ready: Vec<u32> =
-            what.vcpus.iter().filter(|(_, vcpu)| vcpu.state == State::Ready).map(|(number, _)| *number).collect();
+        let ready = (0..).zip(&what.vcpus).filter(|(_, vcpu)| vcpu.state == State::Ready);
+        let ready: Vec<u32> = ready.map(|(number, _)| number).collect();
         ready.into_iter().for_each(|number| self.make_ready(VcpuId { domain, number }, now));
     }
-}
-
-/// What a context says of a vCPU, but for its tables.
-fn vcpu(context: &GuestContext, now: u64) -> Result<Vcpu, Errno> {
-    let GuestContext { user_regs: from, flags, .. } = context;
-    let registers = Registers {
-        r15: from.r15,
-        r14: from.r14,
-        r13: from.r13,
-        r12: from.r12,
-        rbp: from.rbp,
-        rbx: from.rbx,
-        r11: from.r11,
-        r10: from.r10,
-        r9: from.r9,
-        r8: from.r8,
-        rax: from.rax,
-        rcx: from.rcx,
-        rdx: from.rdx,
-        rsi: from.rsi,
-        rdi: from.rdi,
-        rip: from.rip,
-        cs: FLAT_KERNEL_CS.into(),
-        ss: FLAT_KERNEL_SS.into(),
-        rflags: sane_flags(from.rflags),
-        rsp: from.rsp,
-        ..Registers::default()
-    };
-    let bases = Bases { fs: context.fs_base, gs_user: context.gs_base_user, gs_kernel: context.gs_base_kernel };
-    let addresses = [from.rip, bases.fs, bases.gs_user, bases.gs_kernel];
-    if addresses.into_iter().any(|address| !matches!(address >> 47, 0 | 0x1_ffff)) {
-        return Err(Errno::EINVAL);
-    }
-    let mut vcpu = Vcpu::new(registers, Mfn::default(), now);
-    vcpu.in_user = flags & VGCF_IN_KERNEL == 0;
-    vcpu.bases = bases;
-    vcpu.kernel_stack = context.kernel_sp;
-    vcpu.traps = context.trap_ctxt.iter().take(VECTORS).filter(|trap| trap.address != 0).copied().collect();
-    vcpu.event_callback = context.event_callback_eip;
-    vcpu.failsafe_callback = context.failsafe_callback_eip;
-    vcpu.syscall_callback = (context.syscall_callback_eip, flags & VGCF_SYSCALL_DISABLES_EVENTS != 0);
-    vcpu.state = if flags & VGCF_ONLINE == 0 { State::Offline } else { State::Ready };
-    Ok(vcpu)
 }
 
 #[cfg(test)]

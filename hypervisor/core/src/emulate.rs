@@ -2,15 +2,17 @@
 //!
 //! Source: AMD64 Architecture Programmer's Manual, volume 3; which of them there are is Xen's
 //! `xen/arch/x86/pv/emul-priv-op.c`.
-//! Not modelled: ports, debug registers, moves to CR4, registers of the machine beside those of segments and EFER.
+//! Not modelled: registers of the machine beside those of segments and EFER, and that DEBUGCTL is 0; 32-bit code.
 
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
+use crate::port::Outcome;
 use crate::system::{System, vcpu_info};
+use crate::trap::INVALID_OPCODE;
 use crate::vcpu::{Registers, VcpuId};
 use xen_abi::shared_info::VcpuInfo;
 use yaxpeax_arch::LengthedInstruction as _;
-use yaxpeax_x86::amd64::{InstDecoder, Instruction, Opcode, Operand, RegSpec};
+use yaxpeax_x86::amd64::{InstDecoder, Instruction, Opcode, Operand, RegSpec, register_class};
 
 /// Bytes of the longest instruction.
 const LONGEST: usize = 15;
@@ -18,11 +20,14 @@ const LONGEST: usize = 15;
 const CR0: u64 = 0x8005_0033;
 /// CR4: PAE, FXSAVE and its exceptions.
 const CR4: u64 = 0x0000_0620;
+/// The only bit of it that a kernel has a choice of: debug extensions.
+const DEBUG_EXTENSIONS: u64 = 1 << 3;
 /// EFER: system calls, long mode, no-execute.
 const EFER: u64 = 0x0000_0d01;
 
 /// Registers of the machine that a kernel may read, and some of which it may write.
 mod msr {
+    pub(super) const DEBUGCTL: u32 = 0x1d9;
     pub(super) const EFER: u32 = 0xc000_0080;
     pub(super) const FS_BASE: u32 = 0xc000_0100;
     pub(super) const GS_BASE: u32 = 0xc000_0101;
@@ -30,9 +35,9 @@ mod msr {
 }
 
 impl<M: Memory> System<M> {
-    /// Does what a vCPU's kernel has tried to do. `false`: it is for the kernel itself to hear of.
+    /// Does what a vCPU has tried to do. `false`: it is for its kernel to hear of.
     pub(crate) fn privileged(&mut self, id: VcpuId, registers: &mut Registers) -> bool {
-        if registers.error != 0 || self.vcpu(id).is_none_or(|vcpu| vcpu.in_user) {
+        if registers.error != 0 || !self.is_long(id, registers.cs) {
             return false;
         }
         let mut code = [0; LONGEST];
@@ -43,11 +48,25 @@ impl<M: Memory> System<M> {
         });
         let code = code.get(..length.unwrap_or(0)).unwrap_or_default();
         let Ok(instruction) = InstDecoder::default().decode_slice(code) else { return false };
-        let is_done = self.perform(id, registers, &instruction).is_ok();
-        if is_done {
-            registers.rip = registers.rip.wrapping_add(instruction.len().to_const());
+        let outcome = match self.port_instruction(id, registers, &instruction) {
+            Err(_) if self.vcpu(id).is_some_and(|vcpu| !vcpu.in_user) => {
+                self.perform(id, registers, &instruction).map(|()| Outcome::Done)
+            }
+            outcome => outcome,
+        };
+        match outcome {
+            Ok(Outcome::Done) => registers.rip = registers.rip.wrapping_add(instruction.len().to_const()),
+            Ok(Outcome::Again) => {}
+            Ok(Outcome::Raised) => return true,
+            // There is no such register.
+            Err(Errno::ENODEV) => {
+                self.tell(id, registers, INVALID_OPCODE, 0);
+                return true;
+            }
+            Err(_) => return false,
         }
-        is_done
+        self.after_instruction(id, registers);
+        true
     }
 
     fn perform(&mut self, id: VcpuId, registers: &mut Registers, instruction: &Instruction) -> Result<(), Errno> {
@@ -56,6 +75,15 @@ impl<M: Memory> System<M> {
                 (Operand::Register { reg: to }, Operand::Register { reg: from }) if is_control(from) => {
                     let value = self.control(id, from.num())?;
                     *general(registers, to).ok_or(Errno::EINVAL)? = value;
+                }
+                (Operand::Register { reg: to }, Operand::Register { reg: from }) if is_debug(from) => {
+                    let vcpu = self.vcpu(id).ok_or(Errno::EINVAL)?;
+                    let value = vcpu.debug.get(from.num().into(), vcpu.debug_extensions)?;
+                    *general(registers, to).ok_or(Errno::EINVAL)? = value;
+                }
+                (Operand::Register { reg: to }, Operand::Register { reg: from }) if is_debug(to) => {
+                    let value = *general(registers, from).ok_or(Errno::EINVAL)?;
+                    self.set_debug_register(id, to.num().into(), value)?;
                 }
                 (Operand::Register { reg: to }, Operand::Register { reg: from }) if is_control(to) => {
                     let value = *general(registers, from).ok_or(Errno::EINVAL)?;
@@ -78,6 +106,14 @@ impl<M: Memory> System<M> {
         Ok(())
     }
 
+    /// A vCPU sets one of its debug registers.
+    pub(crate) fn set_debug_register(&mut self, id: VcpuId, number: u64, value: u64) -> Result<(), Errno> {
+        let vcpu = self.vcpu_mut(id).ok_or(Errno::ESRCH)?;
+        vcpu.debug.set(number, value, vcpu.debug_extensions)?;
+        self.reload_debug = true;
+        Ok(())
+    }
+
     fn control(&self, id: VcpuId, number: u8) -> Result<u64, Errno> {
         match number {
             0 => Ok(CR0),
@@ -88,6 +124,7 @@ impl<M: Memory> System<M> {
                 Ok(u64::from_le_bytes(address))
             }
             3 => self.vcpu(id).map(|vcpu| vcpu.top.address()).ok_or(Errno::EINVAL),
+            4 if self.vcpu(id).is_some_and(|vcpu| vcpu.debug_extensions) => Ok(CR4 | DEBUG_EXTENSIONS),
             4 => Ok(CR4),
             _ => Err(Errno::EINVAL),
         }
@@ -97,7 +134,11 @@ impl<M: Memory> System<M> {
         match number {
             // As it is.
             0 if value == CR0 => Ok(()),
-            4 if value == CR4 => Ok(()),
+            // What it has no choice of stays as it is.
+            4 => {
+                self.vcpu_mut(id).ok_or(Errno::EINVAL)?.debug_extensions = value & DEBUG_EXTENSIONS != 0;
+                Ok(())
+            }
             2 => {
                 let (frame, offset) = self.fault_address_place(id).ok_or(Errno::EINVAL)?;
                 self.memory.write(frame, offset, &value.to_le_bytes());
@@ -111,6 +152,7 @@ impl<M: Memory> System<M> {
     fn machine_register(&self, id: VcpuId, number: u32) -> Result<u64, Errno> {
         let bases = self.vcpu(id).ok_or(Errno::EINVAL)?.bases;
         match number {
+            msr::DEBUGCTL => Ok(0),
             msr::EFER => Ok(EFER),
             msr::FS_BASE => Ok(bases.fs),
             msr::GS_BASE => Ok(bases.gs_kernel),
@@ -123,6 +165,7 @@ impl<M: Memory> System<M> {
         let bases = &mut self.vcpu_mut(id).ok_or(Errno::EINVAL)?.bases;
         let is_address = matches!(value >> 47, 0 | 0x1_ffff);
         match number {
+            msr::DEBUGCTL if value == 0 => return Ok(()),
             msr::EFER if value == EFER => return Ok(()),
             msr::FS_BASE if is_address => bases.fs = value,
             msr::GS_BASE if is_address => bases.gs_kernel = value,
@@ -143,6 +186,11 @@ impl<M: Memory> System<M> {
 /// Whether it is one of the control registers.
 fn is_control(register: RegSpec) -> bool {
     register.class() == RegSpec::cr0().class()
+}
+
+/// Whether it is one of the debug registers.
+fn is_debug(register: RegSpec) -> bool {
+    register.class() == register_class::DR
 }
 
 /// A general register of 64 bits.

@@ -61,7 +61,9 @@ impl Entry {
     /// Survives a change of the top table.
     pub const GLOBAL: u64 = 1 << 8;
     /// For the domain's own use.
-    const AVAILABLE: u64 = 7 << 9;
+    pub const AVAILABLE: u64 = 7 << Self::AVAILABLE_SHIFT;
+    /// Where these bits begin.
+    pub const AVAILABLE_SHIFT: u32 = 9;
     /// Nothing is executed there.
     pub const NO_EXECUTE: u64 = 1 << 63;
     const FRAME: u64 = 0x000f_ffff_ffff_f000;

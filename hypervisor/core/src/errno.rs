@@ -27,6 +27,12 @@ impl Errno {
     pub const EINVAL: Self = Self(errno::EINVAL);
     /// No room left.
     pub const ENOSPC: Self = Self(errno::ENOSPC);
+    /// There is no such thing on this machine.
+    pub const ENODEV: Self = Self(errno::ENODEV);
+    /// Not now, or not this way.
+    pub const EOPNOTSUPP: Self = Self(errno::EOPNOTSUPP);
+    /// There is nothing of it.
+    pub const ENODATA: Self = Self(errno::ENODATA);
     /// There is no such call.
     pub const ENOSYS: Self = Self(errno::ENOSYS);
 

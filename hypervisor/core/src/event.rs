@@ -1,4 +1,4 @@
-//! Event channels of all domains: the two-level ABI.
+//! Event channels of all domains: the two-level ABI here, and the FIFO ABI, which a domain may ask for instead, in `fifo`.
 //!
 //! A domain signals a port; the port at the other end becomes pending. Its bit is set in the shared information of the
 //! domain it belongs to; unless it is masked there, the bit of its word is set in the `evtchn_pending_sel` of the vCPU
@@ -12,17 +12,21 @@
 //! open channels for others and look at them.
 //!
 //! Source: `public/event_channel.h`, `public/xen.h`; behaviour as of Xen 4.17's `common/event_channel.c` and
-//! `event_2l.c`. Not there: physical interrupts, the FIFO ABI, channels whose one end is Xen.
+//! `event_2l.c`. Not there: physical interrupts, channels whose one end is Xen.
 //! Invariant: the other end of an interdomain channel is an interdomain channel that leads back.
 //! Invariant: a virtual interrupt has a port exactly while a channel of that number and vCPU is bound.
+
+mod fifo;
 
 use crate::{Errno, Memory, Mfn};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem::offset_of;
+use fifo::{Fifo, Queue};
 use xen_abi::event::{
-    EVTCHN_2L_NR_CHANNELS, EVTCHNSTAT_CLOSED, EVTCHNSTAT_INTERDOMAIN, EVTCHNSTAT_IPI, EVTCHNSTAT_UNBOUND,
-    EVTCHNSTAT_VIRQ, NR_VIRQS, Status, VIRQ_DEBUG, VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU,
+    EVTCHN_2L_NR_CHANNELS, EVTCHN_FIFO_PRIORITY_DEFAULT, EVTCHN_FIFO_PRIORITY_MIN, EVTCHNSTAT_CLOSED,
+    EVTCHNSTAT_INTERDOMAIN, EVTCHNSTAT_IPI, EVTCHNSTAT_UNBOUND, EVTCHNSTAT_VIRQ, NR_VIRQS, Status, VIRQ_DEBUG,
+    VIRQ_TIMER, VIRQ_XENOPROF, VIRQ_XENPMU,
 };
 use xen_abi::shared_info::{SharedInfo, VcpuInfo};
 use xen_abi::{DomId, Port};
@@ -30,6 +34,9 @@ use xen_abi::{DomId, Port};
 /// `XEN_LEGACY_MAX_VCPUS`: vCPUs that shared information has room for.
 pub const MAX_VCPUS: u32 = 32;
 
+/// The priority of a port whose domain does not say.
+const DEFAULT_PRIORITY: u8 = 7;
+const _: () = assert!(DEFAULT_PRIORITY as u32 == EVTCHN_FIFO_PRIORITY_DEFAULT);
 /// Channels that a table grows by.
 const BUCKET: usize = 64;
 /// How often clearing a bit is tried while the domain changes other bits of the word.
@@ -146,7 +153,7 @@ impl Events {
     /// Closes a channel. It is pending no more; the other end waits for the domain to bind it again, and is not told.
     pub fn close(&mut self, memory: &mut impl Memory, domain: DomId, port: Port) -> Result<(), Errno> {
         let table = self.table_mut(domain)?;
-        let Channel { state, vcpu } = table.channel(port)?;
+        let Channel { state, vcpu, .. } = table.channel(port)?;
         match state {
             State::Closed => return Err(Errno::EINVAL),
             State::Virq(virq) => {
@@ -158,7 +165,7 @@ impl Events {
         }
         table.clear_pending(memory, port);
         if let Some(channel) = table.channel_mut(port) {
-            *channel = Channel::default();
+            *channel = Channel { queue: channel.queue, ..Channel::default() };
         }
         if let State::Interdomain { remote, port } = state {
             self.unbind(remote, port, domain);
@@ -168,9 +175,9 @@ impl Events {
 
     /// Signals the other end, if there is one.
     pub fn send(&mut self, memory: &mut impl Memory, domain: DomId, port: Port) -> Result<Option<Kick>, Errno> {
-        let table = self.table(domain)?;
+        let table = self.table_mut(domain)?;
         match table.channel(port)?.state {
-            State::Interdomain { remote, port } => Ok(self.table(remote)?.signal(memory, remote, port)),
+            State::Interdomain { remote, port } => Ok(self.table_mut(remote)?.signal(memory, remote, port)),
             State::Ipi => Ok(table.signal(memory, domain, port)),
             State::Unbound { .. } => Ok(None),
             State::Closed | State::Virq(_) => Err(Errno::EINVAL),
@@ -179,7 +186,7 @@ impl Events {
 
     /// What a port is. Those that are closed are told from those that the table has no room for.
     pub fn status(&self, domain: DomId, port: Port) -> Result<Status, Errno> {
-        let Channel { state, vcpu } = self.table(domain)?.channel(port)?;
+        let Channel { state, vcpu, .. } = self.table(domain)?.channel(port)?;
         let status = Status { dom: domain, port, vcpu, ..Status::default() };
         Ok(match state {
             State::Closed => Status { status: EVTCHNSTAT_CLOSED, ..status },
@@ -207,8 +214,14 @@ impl Events {
 
     /// Unmasks a port; if it is pending, its vCPU is told now. Nothing happens to a closed one.
     pub fn unmask(&mut self, memory: &mut impl Memory, domain: DomId, port: Port) -> Result<Option<Kick>, Errno> {
-        let table = self.table(domain)?;
-        let Channel { state, vcpu } = table.channel(port)?;
+        let table = self.table_mut(domain)?;
+        let Channel { state, vcpu, .. } = table.channel(port)?;
+        if state != State::Closed
+            && let Some(fifo) = &table.fifo
+        {
+            let kick = if fifo.unmask(memory, port) { table.signal(memory, domain, port) } else { None };
+            return Ok(kick.filter(|kick| kick.upcall));
+        }
         let (State::Unbound { .. } | State::Interdomain { .. } | State::Virq(_) | State::Ipi, Some((word, bit))) =
             (state, place(port))
         else {
@@ -227,6 +240,87 @@ impl Events {
             let _: Result<(), Errno> = self.close(memory, domain, Port(port));
         }
         Ok(())
+    }
+
+    /// A vCPU has its control block of the FIFO ABI here. With the first one, that is the domain's ABI; what is pending stays so.
+    /// `take` is asked for the frame, as one that is written to.
+    pub fn init_control<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        domain: DomId,
+        vcpu: u32,
+        (frame, offset): (Mfn, u32),
+        take: impl FnOnce(&mut M) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let table = self.table_mut(domain)?;
+        table.check_vcpu(vcpu)?;
+        let offset = Fifo::control_offset(offset)?;
+        if table.fifo.as_ref().is_some_and(|fifo| fifo.has_control(vcpu)) {
+            return Err(Errno::EINVAL);
+        }
+        take(memory)?;
+        if table.fifo.is_none() {
+            for number in 0..table.channels.len() {
+                let port = Port(u32::try_from(number).unwrap_or(0));
+                let is_pending = table.is_pending(memory, port);
+                if let Some(channel) = table.channel_mut(port) {
+                    (channel.is_waiting, channel.priority) = (is_pending, DEFAULT_PRIORITY);
+                }
+            }
+        }
+        let count = table.virqs.len();
+        table.fifo.get_or_insert_with(|| Fifo::new(count)).set_control(vcpu, frame, offset);
+        Ok(())
+    }
+
+    /// The array of a domain's ports has one more page: ports that became pending before they had a word are so now.
+    pub fn expand_array<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        domain: DomId,
+        frame: Mfn,
+        take: impl FnOnce(&mut M) -> Result<(), Errno>,
+    ) -> Result<Vec<Kick>, Errno> {
+        let table = self.table_mut(domain)?;
+        let fifo = table.fifo.as_mut().ok_or(Errno::EOPNOTSUPP)?;
+        if !fifo.has_room() {
+            return Err(Errno::ENOSPC);
+        }
+        take(memory)?;
+        let ports = fifo.expand(frame);
+        let mut kicks = Vec::new();
+        for port in ports.map(Port) {
+            let Some(channel) = table.channel_mut(port) else { break };
+            if core::mem::take(&mut channel.is_waiting) {
+                kicks.extend(table.signal(memory, domain, port));
+            }
+        }
+        Ok(kicks)
+    }
+
+    /// A port is of this priority when it becomes pending the next time, under the FIFO ABI.
+    pub fn set_priority(&mut self, domain: DomId, port: Port, priority: u32) -> Result<(), Errno> {
+        let table = self.table_mut(domain)?;
+        let is_fifo = table.fifo.is_some();
+        let channel = table.channel_mut(port).ok_or(Errno::EINVAL)?;
+        if !is_fifo {
+            return Err(Errno::ENOSYS);
+        }
+        let priority = u8::try_from(priority).ok().filter(|priority| u32::from(*priority) <= EVTCHN_FIFO_PRIORITY_MIN);
+        channel.priority = priority.ok_or(Errno::EINVAL)?;
+        Ok(())
+    }
+
+    /// A domain is back at the two-level ABI. Gives the frames that the other one had.
+    pub fn end_fifo(&mut self, domain: DomId) -> Vec<Mfn> {
+        let fifo = self.tables.get_mut(&domain).and_then(|table| table.fifo.take());
+        fifo.map(Fifo::into_frames).unwrap_or_default()
+    }
+
+    /// The frames that a domain has for the FIFO ABI.
+    #[cfg(test)]
+    pub(crate) fn fifo_frames(&self, domain: DomId) -> Vec<Mfn> {
+        self.tables.get(&domain).and_then(|table| table.fifo.clone()).map(Fifo::into_frames).unwrap_or_default()
     }
 
     /// Raises a virtual interrupt where it is bound. `vcpu` matters for those of a vCPU only.
@@ -277,6 +371,8 @@ struct Table {
     shared_info: Mfn,
     /// Ports of virtual interrupts, per vCPU. 0: not bound. Those that are not of a vCPU are vCPU 0's.
     virqs: Vec<[Port; NR_VIRQS as usize]>,
+    /// The FIFO ABI, if the domain has asked for it.
+    fifo: Option<Fifo>,
     /// By port. The first is never used; there are at most `EVTCHN_2L_NR_CHANNELS`.
     channels: Vec<Channel>,
 }
@@ -286,6 +382,12 @@ struct Channel {
     state: State,
     /// Who is told.
     vcpu: u32,
+    /// In which queue of that vCPU.
+    priority: u8,
+    /// The queue that it was put in last, which outlives the channel.
+    queue: Queue,
+    /// It became pending before it had a word.
+    is_waiting: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -307,7 +409,7 @@ enum State {
 impl Table {
     fn new(shared_info: Mfn, vcpus: u32) -> Self {
         let virqs = (0..vcpus.min(MAX_VCPUS)).map(|_| [Port(0); NR_VIRQS as usize]).collect();
-        Self { shared_info, virqs, channels: Vec::new() }
+        Self { shared_info, virqs, fifo: None, channels: Vec::new() }
     }
 
     fn check_vcpu(&self, vcpu: u32) -> Result<(), Errno> {
@@ -335,7 +437,7 @@ impl Table {
         }
         let mut ports = (0..).map(Port).zip(&mut self.channels).skip(1);
         let (port, channel) = ports.find(|(_, channel)| channel.state == State::Closed).ok_or(Errno::ENOSPC)?;
-        *channel = Channel { state, vcpu };
+        *channel = Channel { state, vcpu, priority: DEFAULT_PRIORITY, queue: channel.queue, is_waiting: false };
         Ok(port)
     }
 
@@ -350,8 +452,14 @@ impl Table {
     }
 
     /// Makes a port pending. `None` if it was, or if it is closed.
-    fn signal(&self, memory: &mut impl Memory, domain: DomId, port: Port) -> Option<Kick> {
-        let Channel { state, vcpu } = self.channel(port).ok()?;
+    fn signal(&mut self, memory: &mut impl Memory, domain: DomId, port: Port) -> Option<Kick> {
+        let Channel { state, vcpu, .. } = self.channel(port).ok()?;
+        if let Some(fifo) = &mut self.fifo {
+            let channel = self.channels.get_mut(port.0 as usize).filter(|channel| channel.state != State::Closed)?;
+            let raised = fifo.signal(memory, port, channel);
+            let upcall = raised.is_first && memory.fetch_or(self.shared_info, vcpu_info(vcpu), 1) & UPCALL_PENDING == 0;
+            return (raised.is_new || upcall).then_some(Kick { domain, vcpu, port, upcall });
+        }
         let (word, bit) = place(port)?;
         if state == State::Closed || memory.fetch_or(self.shared_info, PENDING.saturating_add(word), bit) & bit != 0 {
             return None;
@@ -362,12 +470,17 @@ impl Table {
     }
 
     fn is_pending(&self, memory: &impl Memory, port: Port) -> bool {
+        if let Some(fifo) = &self.fifo {
+            return fifo.is_pending(memory, port);
+        }
         place(port).is_some_and(|(word, bit)| memory.load(self.shared_info, PENDING.saturating_add(word)) & bit != 0)
     }
 
     /// A domain that writes to the word without end may find the port still pending when it opens it again.
     fn clear_pending(&self, memory: &mut impl Memory, port: Port) {
-        if let Some((word, bit)) = place(port) {
+        if let Some(fifo) = &self.fifo {
+            fifo.clear_pending(memory, port);
+        } else if let Some((word, bit)) = place(port) {
             clear_bit(memory, self.shared_info, PENDING.saturating_add(word), bit);
         }
     }

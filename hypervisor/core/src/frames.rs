@@ -13,6 +13,7 @@
 use crate::descriptor;
 use crate::entry::{Entry, Level};
 use crate::errno::Errno;
+use crate::grant::Access;
 use crate::memory::{Memory, Mfn, WORDS};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -108,6 +109,12 @@ impl Frames {
     #[must_use]
     pub fn is_table(&self, frame: Mfn) -> bool {
         self.get(frame).is_ok_and(|info| matches!(info.kind, Kind::Table(_)))
+    }
+
+    /// Whether the hypervisor may write to it for a domain: nothing there was checked.
+    #[must_use]
+    pub fn can_be_written(&self, frame: Mfn) -> bool {
+        self.get(frame).is_ok_and(|info| matches!(info.kind, Kind::Any | Kind::Writable))
     }
 
     fn get(&self, frame: Mfn) -> Result<&Frame, Errno> {
@@ -291,6 +298,37 @@ impl Frames {
         }
     }
 
+    /// The entry at a place that is in a lowest page table of a domain.
+    pub fn page_entry(
+        &self,
+        memory: &impl Memory,
+        domain: DomId,
+        (table, index): (Mfn, usize),
+    ) -> Result<Entry, Errno> {
+        let info = self.get(table)?;
+        let is_lowest = info.owner == Some(domain) && info.kind == Kind::Table(Level::L1) && index < WORDS;
+        is_lowest.then(|| Entry(memory.load(table, index))).ok_or(Errno::EINVAL)
+    }
+
+    /// What is mapped at one place of a domain's lowest page tables is mapped at another one then, and there no more.
+    pub fn move_page(
+        &mut self,
+        memory: &mut impl Memory,
+        domain: DomId,
+        from: (Mfn, usize),
+        to: (Mfn, usize),
+    ) -> Result<(), Errno> {
+        self.page_entry(memory, domain, from)?;
+        self.page_entry(memory, domain, to)?;
+        if from == to {
+            return Err(Errno::EINVAL);
+        }
+        let moved = exchange(memory, from, Entry(0));
+        let before = exchange(memory, to, moved);
+        self.drop_entry(memory, before, Level::L1);
+        Ok(())
+    }
+
     /// Keeps a frame of a domain a page table.
     pub fn pin(&mut self, memory: &mut impl Memory, domain: DomId, frame: Mfn, level: Level) -> Result<(), Errno> {
         self.take_as(memory, frame, domain, Kind::Table(level))?;
@@ -338,6 +376,22 @@ impl Frames {
         Ok(())
     }
 
+    /// The hypervisor, or a domain by way of it, uses a frame of `owner` beside all page tables: it writes to it, or only reads.
+    pub fn hold(&mut self, memory: &mut impl Memory, owner: DomId, frame: Mfn, access: Access) -> Result<(), Errno> {
+        match access {
+            Access::Read => self.take(frame, owner),
+            Access::Write => self.take_as(memory, frame, owner, Kind::Writable),
+        }
+    }
+
+    /// It does so no more.
+    pub fn let_go(&mut self, memory: &mut impl Memory, frame: Mfn, access: Access) {
+        match access {
+            Access::Read => self.drop_use(frame),
+            Access::Write => self.drop_as(memory, frame),
+        }
+    }
+
     /// A processor of a domain takes this for its top table.
     pub fn load_top(&mut self, memory: &mut impl Memory, domain: DomId, table: Mfn) -> Result<(), Errno> {
         self.take_as(memory, table, domain, Kind::Table(Level::L4))
@@ -377,11 +431,6 @@ impl Frames {
         Ok(())
     }
 
-    /// The hypervisor writes a frame of [`Self::allocate_shared`] no more; it is its owner's still.
-    pub fn give_up_shared(&mut self, memory: &mut impl Memory, frame: Mfn) {
-        self.drop_as(memory, frame);
-    }
-
     /// Whether any frame is a domain's, or was and is used by others still.
     #[must_use]
     pub fn owns_any(&self, domain: DomId) -> bool {
@@ -405,6 +454,16 @@ impl Frames {
     }
 }
 
+/// Replaces an entry, whose bits the processor may set meanwhile. Gives what it was.
+fn exchange(memory: &mut impl Memory, (table, index): (Mfn, usize), new: Entry) -> Entry {
+    loop {
+        let old = memory.load(table, index);
+        if memory.compare_exchange(table, index, old, new.0) == old {
+            return Entry(old);
+        }
+    }
+}
+
 /// Checks what is to become a table of segments; nobody can write to it any more.
 fn check_descriptors(memory: &mut impl Memory, frame: Mfn) -> Result<(), Errno> {
     for index in 0..WORDS {
@@ -415,4 +474,4 @@ fn check_descriptors(memory: &mut impl Memory, frame: Mfn) -> Result<(), Errno> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -15,13 +15,18 @@
 //! parts of pages and grants of grants, transfers, cache attributes of mappings.
 //! Invariant: an entry has a grantee and a frame exactly while somebody uses it, and `Table::uses` is the sum of all.
 
+mod mapping;
+
+pub use mapping::{MAPPINGS_MAX, Mapping};
+
 use crate::{Memory, Mfn};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::mem;
+use mapping::Mappings;
 use xen_abi::grant::{
     CopyPtr, ENTRIES_PER_FRAME, EntryV1, GNTST_BAD_COPY_ARG, GNTST_BAD_DEV_ADDR, GNTST_BAD_DOMAIN, GNTST_BAD_GNTREF,
-    GNTST_BAD_HANDLE, GNTST_BAD_PAGE, GNTST_BAD_VIRT_ADDR, GNTST_GENERAL_ERROR, GNTST_NO_SPACE,
+    GNTST_BAD_HANDLE, GNTST_BAD_PAGE, GNTST_BAD_VIRT_ADDR, GNTST_EAGAIN, GNTST_GENERAL_ERROR, GNTST_NO_SPACE,
     GNTST_PERMISSION_DENIED, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_SUB_PAGE, GTF_TYPE_MASK, GTF_WRITING,
 };
 use xen_abi::{DomId, GrantRef, PAGE_SIZE};
@@ -55,6 +60,8 @@ pub enum GrantError {
     BadPage = GNTST_BAD_PAGE,
     /// `GNTST_bad_copy_arg`: beyond the end of a page.
     BadCopyArgument = GNTST_BAD_COPY_ARG,
+    /// `GNTST_eagain`: it is in use now.
+    InUse = GNTST_EAGAIN,
     /// `GNTST_no_space`: there are too many mappings.
     NoSpace = GNTST_NO_SPACE,
 }
@@ -133,13 +140,15 @@ pub enum Access {
 #[derive(Debug, Default)]
 pub struct Grants {
     tables: BTreeMap<DomId, Table>,
+    /// By who has mapped.
+    mappings: BTreeMap<DomId, Mappings>,
 }
 
 impl Grants {
     /// No domains.
     #[must_use]
     pub const fn new() -> Self {
-        Self { tables: BTreeMap::new() }
+        Self { tables: BTreeMap::new(), mappings: BTreeMap::new() }
     }
 
     /// A domain comes, whose table can grow to so many frames.
@@ -255,6 +264,77 @@ impl Grants {
             clear(memory, frame, index, marks);
         }
         self.forget(owner);
+    }
+
+    /// Exchanges two entries that nobody uses.
+    pub fn swap(
+        &mut self,
+        memory: &mut impl Memory,
+        domain: DomId,
+        one: GrantRef,
+        other: GrantRef,
+    ) -> Result<(), GrantError> {
+        let table = self.tables.get_mut(&domain).filter(|table| !table.is_gone).ok_or(GrantError::BadDomain)?;
+        let mut places = [(Mfn(0), 0); 2];
+        for (place, reference) in places.iter_mut().zip([one, other]) {
+            *place = table.place(reference).ok_or(GrantError::BadReference)?;
+            if table.entry(reference).ok_or(GrantError::BadReference)?.is_used() {
+                return Err(GrantError::InUse);
+            }
+        }
+        // The owner is the one who asks, and changes nothing meanwhile that it would not want lost.
+        let [(frame, index), (other_frame, other_index)] = places;
+        let (word, other_word) = (memory.load(frame, index), memory.load(other_frame, other_index));
+        memory.store(frame, index, other_word);
+        memory.store(other_frame, other_index, word);
+        Ok(())
+    }
+
+    /// Whether a domain can have one more mapping of others' pages.
+    #[must_use]
+    pub fn can_map(&self, domain: DomId) -> bool {
+        self.mappings.get(&domain).is_none_or(Mappings::has_room)
+    }
+
+    /// Notes what a domain has mapped, after uses of the entry have begun. Gives the handle.
+    pub fn add_mapping(&mut self, domain: DomId, mapping: Mapping) -> Result<u32, GrantError> {
+        self.mappings.entry(domain).or_default().add(mapping).ok_or(GrantError::NoSpace)
+    }
+
+    /// What a domain has mapped by this handle.
+    pub fn mapping(&self, domain: DomId, handle: u32) -> Result<Mapping, GrantError> {
+        self.mappings.get(&domain).and_then(|mappings| mappings.get(handle)).ok_or(GrantError::BadHandle)
+    }
+
+    /// A mapping ends for its processors (`GNTMAP_HOST_MAP`) or for devices (`GNTMAP_DEVICE_MAP`), and so does that use of the
+    /// entry.
+    pub fn end_mapping(&mut self, memory: &mut impl Memory, domain: DomId, handle: u32, what: u32) {
+        let Ok(mapping) = self.mapping(domain, handle) else { return };
+        if mapping.is_for(what) {
+            if let Some(mappings) = self.mappings.get_mut(&domain) {
+                mappings.end(handle, what);
+            }
+            self.end(memory, mapping.owner, mapping.reference, mapping.access());
+        }
+    }
+
+    /// All mappings of a domain that goes, which are not noted any more. Their uses of entries are for the caller to end.
+    pub fn take_mappings(&mut self, domain: DomId) -> impl Iterator<Item = Mapping> + use<> {
+        self.mappings.remove(&domain).unwrap_or_default().into_iter()
+    }
+
+    /// Frames of a domain's table.
+    #[cfg(test)]
+    pub(crate) fn frames(&self, domain: DomId) -> &[Mfn] {
+        self.tables.get(&domain).map_or(&[], |table| &table.frames)
+    }
+
+    /// Frames that a domain has mapped for devices, and whether they are written.
+    #[cfg(test)]
+    pub(crate) fn device_mappings(&self, domain: DomId) -> Vec<(Mfn, bool)> {
+        let mappings = self.mappings.get(&domain).cloned().unwrap_or_default().into_iter();
+        let mappings = mappings.filter(|mapping| mapping.is_for(xen_abi::grant::GNTMAP_DEVICE_MAP));
+        mappings.map(|mapping| (mapping.frame, mapping.access() == Access::Write)).collect()
     }
 
     /// Copies bytes from one page to another, each granted to the caller or its own.

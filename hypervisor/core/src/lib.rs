@@ -15,6 +15,7 @@
 //! | [`build`], [`domain`] | the first domain, out of an ELF file; a domain's life |
 //! | [`hypercall`] | number, decoding, act |
 //! | [`trap`] | exceptions and events of a domain, and its way back |
+//! | [`segment`], [`debug`], [`port`] | selectors and local tables, debug registers, and ports of a vCPU |
 //! | `emulate` | privileged instructions of a domain's kernel |
 //! | [`cpuid`] | what a domain sees of the processor |
 //! | [`schedule`] | who runs |
@@ -45,6 +46,7 @@ extern crate std;
 
 pub mod build;
 pub mod cpuid;
+pub mod debug;
 pub mod descriptor;
 pub mod domain;
 mod emulate;
@@ -55,7 +57,9 @@ pub mod frames;
 pub mod grant;
 pub mod hypercall;
 pub mod memory;
+pub mod port;
 pub mod schedule;
+pub mod segment;
 pub mod system;
 pub mod time;
 pub mod trap;

@@ -23,7 +23,7 @@ impl Mfn {
 /// Words of 64 bits in a frame.
 pub const WORDS: usize = PAGE_SIZE / 8;
 
-/// The machine's memory, as this crate reaches it. Domains may write to it at any time.
+/// The machine's memory, as this crate reaches it, and its ports. Domains may write to memory at any time.
 ///
 /// Frames that do not exist read as ones, and writes to them are dropped; offsets and indexes beyond a frame as well.
 pub trait Memory {
@@ -39,6 +39,14 @@ pub trait Memory {
     fn fetch_or(&mut self, frame: Mfn, index: usize, bits: u64) -> u64;
     /// Replaces a word at once if it is `old`. Gives what it was.
     fn compare_exchange(&mut self, frame: Mfn, index: usize, old: u64, new: u64) -> u64;
+
+    /// Reads one, two or four bytes of the machine's ports. Those that nobody answers read as ones.
+    fn read_port(&mut self, _port: u16, _width: u8) -> u32 {
+        u32::MAX
+    }
+
+    /// Writes them.
+    fn write_port(&mut self, _port: u16, _width: u8, _value: u32) {}
 }
 
 /// Memory for tests: so many frames.

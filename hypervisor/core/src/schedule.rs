@@ -145,7 +145,7 @@ impl<M: Memory> System<M> {
         let mut due = Vec::new();
         // Time goes on for those that are paused, but they are told later.
         for (domain, what) in self.domains.iter().filter(|(_, what)| what.is_running()) {
-            for (&number, vcpu) in &what.vcpus {
+            for (number, vcpu) in (0..).zip(&what.vcpus) {
                 let poll = match &vcpu.state {
                     State::Polling(_, until) => *until,
                     _ => None,

@@ -9,6 +9,7 @@ use crate::schedule::Queue;
 use crate::time::Scale;
 use crate::vcpu::{Vcpu, VcpuId};
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use xen_abi::DomId;
 use xen_abi::shared_info::{SharedInfo, VcpuInfo};
@@ -40,12 +41,16 @@ pub struct System<M> {
     pub first_tick: u64,
     /// Nanoseconds since 1970 at the start.
     pub wall_clock: u64,
+    /// What the boot loader has told the hypervisor.
+    pub command_line: String,
     /// Translations, the mode or bases of the one that runs have changed: the processor is to load them anew.
     pub reload: bool,
     /// Its table of segments as well.
     pub reload_segments: bool,
     /// A domain has ended, which the control domain is to be told.
     pub(crate) has_ended: bool,
+    /// Its debug registers as well.
+    pub reload_debug: bool,
     /// What domains have printed.
     console: Vec<u8>,
 }
@@ -65,9 +70,11 @@ impl<M: Memory> System<M> {
             scale,
             first_tick,
             wall_clock: 0,
+            command_line: String::new(),
             reload: false,
             reload_segments: false,
             has_ended: false,
+            reload_debug: false,
             console: Vec::new(),
         }
     }
@@ -81,12 +88,18 @@ impl<M: Memory> System<M> {
     /// A vCPU.
     #[must_use]
     pub fn vcpu(&self, id: VcpuId) -> Option<&Vcpu> {
-        self.domains.get(&id.domain)?.vcpus.get(&id.number)
+        self.domains.get(&id.domain)?.vcpus.get(usize::try_from(id.number).ok()?)
     }
 
     /// A vCPU, to be changed.
     pub fn vcpu_mut(&mut self, id: VcpuId) -> Option<&mut Vcpu> {
-        self.domains.get_mut(&id.domain)?.vcpus.get_mut(&id.number)
+        self.domains.get_mut(&id.domain)?.vcpus.get_mut(usize::try_from(id.number).ok()?)
+    }
+
+    /// Whether the domain of a vCPU has asked for this part of the interface: `VMASST_TYPE_*`.
+    #[must_use]
+    pub fn has_assist(&self, id: VcpuId, kind: u32) -> bool {
+        self.domains.get(&id.domain).is_some_and(|domain| domain.assists.checked_shr(kind).unwrap_or(0) & 1 != 0)
     }
 
     /// Says which frame of its domain a machine frame is.

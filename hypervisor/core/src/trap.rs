@@ -7,13 +7,21 @@
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
 use crate::system::System;
-use crate::vcpu::{INTERRUPTS, Registers, Vcpu, VcpuId, sane_flags};
+use crate::vcpu::{INTERRUPTS, Registers, TRAP, Vcpu, VcpuId, sane_flags};
 use crate::walk::AddressSpace;
-use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
+use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS, VMASST_TYPE_ARCHITECTURAL_IOPL};
 use xen_abi::sched::SHUTDOWN_CRASH;
 
+/// Vector of a debug exception.
+pub const DEBUG: u8 = 1;
+/// Vector of what is no instruction.
+pub const INVALID_OPCODE: u8 = 6;
+/// Vectors of faults of segments: those that are not there, and stacks.
+pub const NOT_PRESENT: u8 = 11;
+/// See [`NOT_PRESENT`].
+pub const STACK_FAULT: u8 = 12;
 /// Vector of a general protection fault.
-const PROTECTION: u8 = 13;
+pub const PROTECTION: u8 = 13;
 /// The lower bits of its error code: it is about the interrupt table.
 const OF_INTERRUPTS: u64 = 2;
 /// The first byte of `int n`.
@@ -25,11 +33,17 @@ const WITH_ERROR: u32 = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14
 /// Error code of a page fault: it was ring 3.
 const BY_USER: u64 = 1 << 2;
 /// Flags that are off when a handler begins: trap, nested task, resume, virtual 8086, alignment check.
-const FLAGS_OFF: u64 = 1 << 8 | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
+const FLAGS_OFF: u64 = TRAP | 1 << 14 | 1 << 16 | 1 << 17 | 1 << 18;
 /// `TI_GET_IF`: events are masked when the handler begins.
 const MASKS_EVENTS: u8 = 1 << 2;
 /// The privilege level in a selector.
 const PRIVILEGE: u64 = 3;
+/// Where the I/O privilege level is in the flags register.
+const IOPL_SHIFT: u32 = 12;
+/// `VGCF_in_syscall`: rcx and r11 are as SYSRET leaves them.
+const IN_SYSCALL: u64 = 1 << 8;
+/// The first exception that may be about a segment, and the last.
+const OF_SEGMENTS: core::ops::RangeInclusive<u8> = 10..=PROTECTION;
 
 /// What HYPERVISOR_iret takes from the stack.
 #[derive(Clone, Copy, Debug, Default, zerocopy::FromBytes, zerocopy::IntoBytes)]
@@ -55,9 +69,25 @@ impl<M: Memory> System<M> {
 
     /// A vCPU has caused an exception: its kernel hears of it, or its domain ends.
     pub fn exception(&mut self, id: VcpuId, registers: &mut Registers, vector: u8, fault_address: u64) {
+        if OF_SEGMENTS.contains(&vector) && self.takes_local_page(id, registers.error) {
+            return;
+        }
         if vector == PROTECTION && (self.software_interrupt(id, registers) || self.privileged(id, registers)) {
             return;
         }
+        self.tell(id, registers, vector, fault_address);
+    }
+
+    /// The processor has raised a debug exception for a vCPU, with this in DR6.
+    pub fn debug_exception(&mut self, id: VcpuId, registers: &mut Registers, status: u64) {
+        if let Some(vcpu) = self.vcpu_mut(id) {
+            vcpu.debug.happened(status);
+        }
+        self.tell(id, registers, DEBUG, 0);
+    }
+
+    /// The kernel of a vCPU hears of an exception, whose error code is among the registers, or its domain ends.
+    pub(crate) fn tell(&mut self, id: VcpuId, registers: &mut Registers, vector: u8, fault_address: u64) {
         let Some(trap) = self.vcpu(id).and_then(|vcpu| vcpu.trap(vector)) else {
             return self.crash(id, registers, &alloc::format!("exception {vector}, which its kernel does not handle"));
         };
@@ -66,7 +96,7 @@ impl<M: Memory> System<M> {
             self.set_fault_address(id, fault_address);
             // Its kernel is in ring 3, but need not know.
             let is_user = self.vcpu(id).is_some_and(|vcpu| vcpu.in_user);
-            error = error.map(|error| if is_user { error } else { error & !BY_USER });
+            error = error.map(|error| if is_user { error | BY_USER } else { error & !BY_USER });
         }
         let cs = u64::from(trap.cs);
         if self.enter_kernel(id, registers, (cs, trap.address), error, trap.flags & MASKS_EVENTS != 0).is_err() {
@@ -84,8 +114,9 @@ impl<M: Memory> System<M> {
         }
         let code: Result<[u8; 2], _> = self.space(id).get(registers.rip);
         let number = code.ok().and_then(|[operation, number]| (operation == INT).then_some(number));
-        let Some(vcpu) = self.vcpu(id) else { return false };
-        let Some(trap) = number.and_then(|number| vcpu.trap(number)) else { return false };
+        let (Some(vcpu), Some(number)) = (self.vcpu(id), number) else { return false };
+        registers.error = u64::from(number) << 3 | OF_INTERRUPTS;
+        let Some(trap) = vcpu.trap(number) else { return false };
         let needed = if vcpu.in_user { 3 } else { 1 };
         if trap.flags & 3 < needed {
             return false;
@@ -122,11 +153,13 @@ impl<M: Memory> System<M> {
         masks: bool,
     ) -> Result<(), Errno> {
         let masked = self.is_masked(id);
+        let shows_level = self.has_assist(id, VMASST_TYPE_ARCHITECTURAL_IOPL);
         let vcpu = self.vcpu_mut(id).ok_or(Errno::ESRCH)?;
         let was_user = core::mem::take(&mut vcpu.in_user);
         let (privilege, top) = if was_user { (PRIVILEGE, vcpu.kernel_stack) } else { (0, registers.rsp) };
+        let level = if shows_level { u64::from(vcpu.ports.level) << IOPL_SHIFT } else { 0 };
         self.reload |= was_user;
-        let flags = registers.rflags & !INTERRUPTS | if masked { 0 } else { INTERRUPTS };
+        let flags = registers.rflags & !INTERRUPTS | if masked { 0 } else { INTERRUPTS } | level;
         // That it is the kernel shows in the privilege level; whether events were masked is in the upper half.
         let code = registers.cs & !PRIVILEGE | privilege | u64::from(masked) << 32;
         let words =
@@ -156,7 +189,11 @@ impl<M: Memory> System<M> {
             return self.crash(id, registers, "HYPERVISOR_iret without a frame on its stack");
         };
         let to_user = context.cs & PRIVILEGE == PRIVILEGE;
+        let takes_level = self.has_assist(id, VMASST_TYPE_ARCHITECTURAL_IOPL);
         let Some(vcpu) = self.vcpu_mut(id) else { return };
+        if takes_level {
+            vcpu.ports.level = u8::try_from(context.rflags >> IOPL_SHIFT & 3).unwrap_or(0);
+        }
         if to_user && vcpu.user_top.is_none() {
             return self.crash(id, registers, "a return to user mode, which has no page tables");
         }
@@ -164,8 +201,10 @@ impl<M: Memory> System<M> {
         self.reload |= to_user;
         self.set_masked(id, context.rflags & INTERRUPTS == 0);
         registers.rax = context.rax;
-        registers.r11 = context.r11;
-        registers.rcx = context.rcx;
+        (registers.rcx, registers.r11) = (context.rcx, context.r11);
+        if context.flags & IN_SYSCALL != 0 {
+            (registers.rcx, registers.r11) = (context.rip, context.rflags);
+        }
         registers.rip = context.rip;
         registers.cs = context.cs & 0xffff | PRIVILEGE;
         registers.ss = context.ss & 0xffff | PRIVILEGE;

@@ -1,6 +1,9 @@
 //! A virtual processor: its registers, where it wants what to go, and what it does just now.
 
+use crate::debug::DebugRegisters;
 use crate::memory::Mfn;
+use crate::port::PortRights;
+use crate::segment::LocalTable;
 use alloc::vec::Vec;
 use xen_abi::trap::TrapInfo;
 use xen_abi::vcpu::RunstateInfo;
@@ -47,10 +50,12 @@ pub struct Registers {
 
 /// Interrupts are on, as they always are in a domain; its kernel masks events instead.
 pub const INTERRUPTS: u64 = 1 << 9;
+/// An exception after every instruction.
+pub const TRAP: u64 = 1 << 8;
 /// Bits of the flags register that are always one, and those that a domain may set: carry to overflow, resume, alignment
 /// check, and identification, but neither privilege nor virtual-8086 mode.
 const FLAGS_FIXED: u64 = 1 << 1 | INTERRUPTS;
-const FLAGS_ALLOWED: u64 = 0x0024_0dd5;
+const FLAGS_ALLOWED: u64 = 0x0025_0dd5;
 
 /// The flags register as it may be in a domain.
 #[must_use]
@@ -102,6 +107,18 @@ pub struct Vcpu {
     pub bases: Bases,
     /// Pages of its table of segments.
     pub segments: Vec<Mfn>,
+    /// Its local table.
+    pub local_table: LocalTable,
+    /// DS, ES, FS and GS, while another one runs.
+    pub selectors: [u16; 4],
+    /// Its debug registers, and whether they are extended (CR4.DE).
+    pub debug: DebugRegisters,
+    /// See [`Self::debug`].
+    pub debug_extensions: bool,
+    /// Breakpoints at ports that its instruction has hit.
+    pub hit: u64,
+    /// Which ports it may ask for.
+    pub ports: PortRights,
     /// Where traps go; those with address 0 go nowhere.
     pub traps: Vec<TrapInfo>,
     /// Where events go.
@@ -110,6 +127,8 @@ pub struct Vcpu {
     pub failsafe_callback: u64,
     /// Where system calls of user mode go, and whether events are masked there.
     pub syscall_callback: (u64, bool),
+    /// It was said what it begins with.
+    pub is_initialised: bool,
     /// What it is at.
     pub state: State,
     /// When VIRQ_TIMER is due, in system time.
@@ -140,14 +159,30 @@ impl Vcpu {
             kernel_stack: 0,
             bases: Bases::default(),
             segments: Vec::new(),
+            local_table: LocalTable::default(),
+            selectors: [0; 4],
+            debug: DebugRegisters::default(),
+            debug_extensions: false,
+            hit: 0,
+            ports: PortRights::default(),
             traps: Vec::new(),
             event_callback: 0,
             failsafe_callback: 0,
             syscall_callback: (0, false),
+            is_initialised: true,
             state: State::Ready,
             timer: None,
             runstate,
         }
+    }
+
+    /// One of which nobody has said yet what it begins with.
+    #[must_use]
+    pub fn absent(now: u64) -> Self {
+        let nowhere = Mfn(u64::MAX);
+        let mut vcpu = Self::new(Registers::default(), nowhere, now);
+        (vcpu.is_initialised, vcpu.state, vcpu.runstate.state) = (false, State::Offline, OFFLINE);
+        vcpu
     }
 
     /// Notes that it is at something else from now on.

@@ -18,9 +18,7 @@ pub struct AddressSpace<'a, M> {
 impl<M: Memory> AddressSpace<'_, M> {
     /// The lowest table for an address, and the index in it.
     pub fn lowest(&self, address: u64) -> Result<(Mfn, usize), Errno> {
-        // Canonical, and not the hypervisor's.
-        let is_canonical = matches!(address >> 47, 0 | 0x1_ffff);
-        if !is_canonical || HYPERVISOR_ENTRIES.contains(&Level::L4.index(address)) {
+        if !is_domains(address) {
             return Err(Errno::EFAULT);
         }
         let mut table = self.top;
@@ -82,6 +80,18 @@ impl<M: Memory> AddressSpace<'_, M> {
     pub fn put<T: zerocopy::IntoBytes + zerocopy::Immutable>(&mut self, address: u64, value: &T) -> Result<(), Errno> {
         self.write(address, value.as_bytes())
     }
+}
+
+/// Whether an address is one: its upper bits are all the same.
+#[must_use]
+pub const fn is_canonical(address: u64) -> bool {
+    matches!(address >> 47, 0 | 0x1_ffff)
+}
+
+/// Whether it is one that is not the hypervisor's.
+#[must_use]
+pub fn is_domains(address: u64) -> bool {
+    is_canonical(address) && !HYPERVISOR_ENTRIES.contains(&Level::L4.index(address))
 }
 
 /// The offset in the page, and how many of the bytes are in it.

@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use xen_abi::domctl::{
     self as abi, ARGUMENT, CreateDomain, Domctl, GetDomainInfo, HypercallInit, MaxMem, MaxVcpus, VcpuContext,
 };
-use xen_abi::vcpu::GuestContext;
+use xen_abi::vcpu::VcpuGuestContext;
 use xen_abi::{DomId, Hypercall, PAGE_SIZE};
 use zerocopy::{FromBytes as _, FromZeros as _, Immutable, IntoBytes};
 
@@ -57,15 +57,15 @@ pub fn hypercall_init(domain: DomId, page: Gfn) -> Result<(), XenError> {
 }
 
 /// Says what a vCPU begins with.
-pub fn set_vcpu_context(domain: DomId, vcpu: u32, context: &GuestContext) -> Result<(), XenError> {
+pub fn set_vcpu_context(domain: DomId, vcpu: u32, context: &VcpuGuestContext) -> Result<(), XenError> {
     let ctxt = core::ptr::from_ref(context).expose_provenance() as u64;
     domctl(abi::XEN_DOMCTL_SETVCPUCONTEXT, domain, &VcpuContext { vcpu, padding: 0, ctxt }).map(|_| ())
 }
 
 /// An empty context. They are large.
 #[must_use]
-pub fn empty_context() -> Box<GuestContext> {
-    Box::new(GuestContext::new_zeroed())
+pub fn empty_context() -> Box<VcpuGuestContext> {
+    Box::new(VcpuGuestContext::new_zeroed())
 }
 
 /// A domain runs that was paused.

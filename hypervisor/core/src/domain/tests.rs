@@ -17,7 +17,7 @@ use xen_abi::memory::{
 };
 use xen_abi::mmu::{MMUEXT_PIN_L4_TABLE, MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp};
 use xen_abi::sched::{SCHEDOP_BLOCK, SCHEDOP_REMOTE_SHUTDOWN, SchedRemoteShutdown};
-use xen_abi::vcpu::UserRegs;
+use xen_abi::vcpu::{CpuUserRegs, VGCF_IN_KERNEL};
 use xen_abi::{Hypercall, Port};
 use zerocopy::{FromBytes as _, FromZeros as _, Immutable, IntoBytes};
 
@@ -116,9 +116,10 @@ fn second(first: &mut First) -> (DomId, Start, Vec<u64>) {
 
 /// Puts what a processor begins with where the call finds it.
 fn context(first: &mut First, start: &Start) -> VcpuContext {
-    let mut context = GuestContext::new_zeroed();
+    let mut context = VcpuGuestContext::new_zeroed();
     context.flags = VGCF_IN_KERNEL | VGCF_ONLINE;
-    context.user_regs = UserRegs { rip: start.entry, rsi: start.start_info, rsp: start.stack, ..UserRegs::default() };
+    context.user_regs =
+        CpuUserRegs { rip: start.entry, rsi: start.start_info, rsp: start.stack, ..CpuUserRegs::default() };
     context.ctrlreg[3] = start.top << 12;
     VcpuContext { vcpu: 0, padding: 0, ctxt: first.put(POINTED, &context) }
 }

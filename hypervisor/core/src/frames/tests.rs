@@ -19,6 +19,13 @@ fn allocate(frames: &mut Frames, memory: &mut TestMemory) -> Mfn {
 
 /// Counts anew what every frame is used for: `tops` are those that processors have.
 fn check(frames: &Frames, memory: &TestMemory, tops: &[Mfn]) {
+    let uses: Vec<_> = tops.iter().map(|top| (*top, true)).collect();
+    recount(frames, memory, &uses);
+}
+
+/// The same, where there are these uses beside those in page tables and those of owners: frames, and whether each is used as
+/// what it is.
+pub(crate) fn recount(frames: &Frames, memory: &TestMemory, others: &[(Mfn, bool)]) {
     let mut uses: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
     let mut add = |frame: Mfn, as_kind: bool| {
         let count = uses.entry(frame.0).or_default();
@@ -36,7 +43,7 @@ fn check(frames: &Frames, memory: &TestMemory, tops: &[Mfn]) {
         for index in 0..WORDS {
             let entry = Entry(memory.load(Mfn(number), index));
             if level == Level::L4 && HYPERVISOR_ENTRIES.contains(&index) {
-                assert_eq!(entry.0, SHARED);
+                assert_eq!(entry.0, frames.shared_entries[index - HYPERVISOR_ENTRIES.start]);
                 continue;
             }
             if entry.is_present() {
@@ -51,7 +58,7 @@ fn check(frames: &Frames, memory: &TestMemory, tops: &[Mfn]) {
             }
         }
     }
-    tops.iter().for_each(|top| add(*top, true));
+    others.iter().for_each(|(frame, as_kind)| add(*frame, *as_kind));
     for (number, frame) in (0..).zip(&frames.frames) {
         let expected = uses.get(&number).copied().unwrap_or_default();
         assert_eq!((frame.uses, frame.kind_uses), expected, "frame {number}: {frame:?}");

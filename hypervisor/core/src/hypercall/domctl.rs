@@ -27,7 +27,7 @@ impl<M: Memory> System<M> {
         }
         match call.cmd {
             XEN_DOMCTL_CREATEDOMAIN => {
-                call.domain = self.create_domain(call.domain, &argument(&call)?)?;
+                call.domain = self.create_domain(call.domain, &argument(&call)?, caller.now)?;
                 self.space(caller.id).put(place, &call)?;
             }
             XEN_DOMCTL_GETDOMAININFO => {
@@ -40,14 +40,14 @@ impl<M: Memory> System<M> {
         Ok(0)
     }
 
-    fn create_domain(&mut self, wanted: DomId, how: &CreateDomain) -> Result<DomId, Errno> {
+    fn create_domain(&mut self, wanted: DomId, how: &CreateDomain, now: u64) -> Result<DomId, Errno> {
         // Neither HVM nor anything else that has a flag is there.
         if how.flags != 0 || how.emulation_flags != 0 {
             return Err(Errno::EINVAL);
         }
         let is_any = wanted.0 == 0 || wanted.0 >= DomId::FIRST_RESERVED.0;
         let domain = if is_any { self.free_number().ok_or(Errno::ENOMEM)? } else { wanted };
-        self.create(domain, how.handle, how.max_vcpus).map(|_| domain)
+        self.create(domain, how.handle, how.max_vcpus, now).map(|_| domain)
     }
 
     /// What has no answer but whether it was done. A domain does it to others only.
@@ -62,7 +62,7 @@ impl<M: Memory> System<M> {
             XEN_DOMCTL_PAUSEDOMAIN => self.pause(domain),
             XEN_DOMCTL_UNPAUSEDOMAIN => {
                 // It has nothing to run on yet.
-                if what.vcpus.is_empty() {
+                if !what.vcpus.first().is_some_and(|vcpu| vcpu.is_initialised) {
                     return Err(Errno::EINVAL);
                 }
                 self.unpause(domain, caller.now);
@@ -77,7 +77,7 @@ impl<M: Memory> System<M> {
             XEN_DOMCTL_MAX_VCPUS => {
                 let MaxVcpus { max } = argument(call)?;
                 // That was said when it was made.
-                if max == what.vcpus_max { Ok(()) } else { Err(Errno::EINVAL) }
+                if usize::try_from(max) == Ok(what.vcpus.len()) { Ok(()) } else { Err(Errno::EINVAL) }
             }
             XEN_DOMCTL_SETVCPUCONTEXT => {
                 let VcpuContext { vcpu, ctxt, .. } = argument(call)?;
@@ -109,16 +109,16 @@ impl<M: Memory> System<M> {
             ..GetDomainInfo::default()
         };
         let mut all_blocked = true;
-        for (number, vcpu) in &what.vcpus {
+        for (number, vcpu) in (0..).zip(&what.vcpus) {
             // The first of them is the time that it ran.
             let times = vcpu.runstate(now);
             info.cpu_time = info.cpu_time.saturating_add(times.time.first().copied().unwrap_or(0));
-            info.max_vcpu_id = *number;
+            info.max_vcpu_id = number;
             if vcpu.state != State::Offline {
                 info.nr_online_vcpus = info.nr_online_vcpus.saturating_add(1);
                 all_blocked &= vcpu.state != State::Ready;
             }
-            if self.running() == Some(VcpuId { domain, number: *number }) {
+            if self.running() == Some(VcpuId { domain, number }) {
                 info.flags |= XEN_DOMINF_RUNNING;
             }
         }

@@ -5,18 +5,25 @@ use crate::errno::Errno;
 use crate::memory::Memory;
 use crate::system::System;
 use crate::vcpu::VECTORS;
+use crate::walk::is_canonical;
 use alloc::vec;
 use alloc::vec::Vec;
 use xen_abi::CONSOLEIO_WRITE;
+use xen_abi::PAGE_SIZE;
 use xen_abi::callback::{
     CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKOP_UNREGISTER, CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE,
     CALLBACKTYPE_NMI, CALLBACKTYPE_SYSCALL, CALLBACKTYPE_SYSCALL32, CALLBACKTYPE_SYSENTER, CallbackRegister,
     CallbackUnregister,
 };
+use xen_abi::mmu::HYPERVISOR_VIRT_START;
 use xen_abi::trap::TrapInfo;
 use xen_abi::version::{
-    ExtraVersion, FeatureInfo, XENVER_CAPABILITIES, XENVER_EXTRAVERSION, XENVER_GET_FEATURES, XENVER_VERSION,
+    CompileInfo, ExtraVersion, FeatureInfo, XENFEAT_DIRECT_MAPPED, XENFEAT_DOM0, XENFEAT_GNTTAB_MAP_AVAIL_BITS,
+    XENFEAT_MMU_PT_UPDATE_PRESERVE_AD, XENFEAT_PAE_PGDIR_ABOVE_4GB, XENVER_BUILD_ID, XENVER_CAPABILITIES,
+    XENVER_CHANGESET, XENVER_COMMANDLINE, XENVER_COMPILE_INFO, XENVER_EXTRAVERSION, XENVER_GET_FEATURES,
+    XENVER_GUEST_HANDLE, XENVER_PAGESIZE, XENVER_PLATFORM_PARAMETERS, XENVER_VERSION,
 };
+use zerocopy::FromZeros as _;
 
 /// The interface that there is: Xen 4.17's.
 const VERSION: u64 = 4 << 16 | 17;
@@ -24,9 +31,22 @@ const EXTRA_VERSION: &[u8] = b".core";
 /// What it is for: 64-bit paravirtualised domains.
 const CAPABILITIES: &[u8] = b"xen-3.0-x86_64 ";
 const CAPABILITIES_LEN: usize = 1024;
-/// Features of domains: pages in the machine's numbers are shown to them (`XENFEAT_mmu_pt_update_preserve_ad`,
-/// `XENFEAT_pae_pgdir_above_4gb`).
-const FEATURES: u32 = 1 << 5 | 1 << 4;
+/// What the hypervisor is: `name-version`, where Xen says from which change it was made.
+const CHANGESET: &[u8] = concat!(env!("CARGO_PKG_NAME"), "-", env!("CARGO_PKG_VERSION")).as_bytes();
+const CHANGESET_LEN: usize = 64;
+/// What it was made by. Who made it, where and when is not told.
+const COMPILER: &[u8] = b"rustc";
+/// Bytes of the hypervisor's command line that domains can read.
+const COMMAND_LINE_LEN: usize = 1024;
+/// Bytes that say that they are not for others.
+const DENIED_LEN: usize = 9;
+/// Bytes of a domain's handle, which is zero: nobody gives one.
+const HANDLE_LEN: usize = 16;
+/// Features of domains: their page tables are theirs, in the machine's numbers.
+const FEATURES: u32 = 1 << XENFEAT_MMU_PT_UPDATE_PRESERVE_AD
+    | 1 << XENFEAT_PAE_PGDIR_ABOVE_4GB
+    | 1 << XENFEAT_GNTTAB_MAP_AVAIL_BITS
+    | 1 << XENFEAT_DIRECT_MAPPED;
 /// Characters that are printed by a call.
 const PRINTED_MAX: usize = 1024;
 
@@ -38,6 +58,9 @@ impl<M: Memory> System<M> {
                 let trap: TrapInfo = self.space(caller.id).get(element(table, number, size_of::<TrapInfo>())?)?;
                 if trap.address == 0 {
                     break;
+                }
+                if !is_canonical(trap.address) {
+                    return Err(Errno::EINVAL);
                 }
                 if traps.len() >= VECTORS {
                     return Err(Errno::EINVAL);
@@ -57,6 +80,9 @@ impl<M: Memory> System<M> {
     }
 
     pub(super) fn set_callbacks(&mut self, caller: Caller, [event, failsafe, syscall, ..]: [u64; 5]) -> Answer {
+        if ![event, failsafe, syscall].into_iter().all(is_canonical) {
+            return Err(Errno::EINVAL);
+        }
         let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
         (vcpu.event_callback, vcpu.failsafe_callback, vcpu.syscall_callback.0) = (event, failsafe, syscall);
         Ok(0)
@@ -71,6 +97,9 @@ impl<M: Memory> System<M> {
             CALLBACKOP_UNREGISTER => (self.space(caller.id).get::<CallbackUnregister>(argument)?.kind, 0, 0),
             _ => return Err(Errno::ENOSYS),
         };
+        if !is_canonical(address) {
+            return Err(Errno::EINVAL);
+        }
         let vcpu = self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?;
         match kind {
             CALLBACKTYPE_EVENT => vcpu.event_callback = address,
@@ -89,26 +118,54 @@ impl<M: Memory> System<M> {
     }
 
     pub(super) fn xen_version(&mut self, caller: Caller, [operation, argument, ..]: [u64; 5]) -> Answer {
-        let mut space = self.space(caller.id);
+        let is_control = self.is_privileged(caller);
         match low(operation) {
             XENVER_VERSION => Ok(VERSION),
             XENVER_EXTRAVERSION => {
                 let mut version = ExtraVersion { text: [0; 16] };
-                version.text.iter_mut().zip(EXTRA_VERSION).for_each(|(to, from)| *to = *from);
-                space.put(argument, &version).map(|()| 0)
+                fill(&mut version.text, EXTRA_VERSION);
+                self.space(caller.id).put(argument, &version).map(|()| 0)
             }
-            XENVER_CAPABILITIES => {
-                let mut text = vec![0; CAPABILITIES_LEN];
-                text.iter_mut().zip(CAPABILITIES).for_each(|(to, from)| *to = *from);
-                space.write(argument, &text).map(|()| 0)
+            XENVER_COMPILE_INFO => {
+                let mut info = CompileInfo::new_zeroed();
+                fill(&mut info.compiler, COMPILER);
+                self.space(caller.id).put(argument, &info).map(|()| 0)
+            }
+            XENVER_CAPABILITIES => self.answer_text(caller, argument, CAPABILITIES, CAPABILITIES_LEN),
+            XENVER_CHANGESET => self.answer_text(caller, argument, CHANGESET, CHANGESET_LEN),
+            XENVER_PLATFORM_PARAMETERS => {
+                let start = u64::try_from(HYPERVISOR_VIRT_START).map_err(|_| Errno::EINVAL)?;
+                self.space(caller.id).put(argument, &start).map(|()| 0)
             }
             XENVER_GET_FEATURES => {
-                let mut info: FeatureInfo = space.get(argument)?;
-                info.submap = if info.submap_idx == 0 { FEATURES } else { 0 };
-                space.put(argument, &info).map(|()| 0)
+                let mut info: FeatureInfo = self.space(caller.id).get(argument)?;
+                if info.submap_idx != 0 {
+                    return Err(Errno::EINVAL);
+                }
+                info.submap = FEATURES | u32::from(is_control) << XENFEAT_DOM0;
+                self.space(caller.id).put(argument, &info).map(|()| 0)
             }
+            XENVER_PAGESIZE if argument == 0 => u64::try_from(PAGE_SIZE).map_err(|_| Errno::EINVAL),
+            XENVER_PAGESIZE => Err(Errno::EINVAL),
+            XENVER_GUEST_HANDLE => self.space(caller.id).put(argument, &[0_u8; HANDLE_LEN]).map(|()| 0),
+            // What the hypervisor was told is the control domain's to know; Xen says this to others.
+            XENVER_COMMANDLINE if !is_control => self.answer_text(caller, argument, b"<denied>", DENIED_LEN),
+            XENVER_COMMANDLINE => {
+                let line = self.command_line.clone();
+                let shown = line.as_bytes().get(..COMMAND_LINE_LEN - 1).unwrap_or(line.as_bytes());
+                self.answer_text(caller, argument, shown, COMMAND_LINE_LEN)
+            }
+            // It has none.
+            XENVER_BUILD_ID => Err(if is_control { Errno::ENODATA } else { Errno::EPERM }),
             _ => Err(Errno::ENOSYS),
         }
+    }
+
+    /// Writes a text and zeros behind it: so many bytes.
+    fn answer_text(&mut self, caller: Caller, argument: u64, text: &[u8], length: usize) -> Answer {
+        let mut bytes = vec![0; length];
+        fill(&mut bytes, text);
+        self.space(caller.id).write(argument, &bytes).map(|()| 0)
     }
 
     pub(super) fn console_io(&mut self, caller: Caller, [command, count, buffer, ..]: [u64; 5]) -> Answer {
@@ -123,4 +180,8 @@ impl<M: Memory> System<M> {
         self.print(&bytes);
         u64::try_from(bytes.len()).map_err(|_| Errno::EINVAL)
     }
+}
+
+fn fill(to: &mut [u8], from: &[u8]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }

@@ -10,7 +10,7 @@ use xen_abi::DomId;
 use xen_abi::mmu::{
     MMU_MACHPHYS_UPDATE, MMU_NORMAL_PT_UPDATE, MMU_PT_UPDATE_NO_TRANSLATE, MMU_PT_UPDATE_PRESERVE_AD,
     MMUEXT_INVLPG_LOCAL, MMUEXT_NEW_BASEPTR, MMUEXT_NEW_USER_BASEPTR, MMUEXT_PIN_L1_TABLE, MMUEXT_PIN_L4_TABLE,
-    MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp,
+    MMUEXT_SET_LDT, MMUEXT_TLB_FLUSH_LOCAL, MMUEXT_UNPIN_TABLE, MmuUpdate, MmuextOp,
 };
 
 /// Changes that a call may make: a domain does not keep the processor for longer.
@@ -139,6 +139,7 @@ impl<M: Memory> System<M> {
                     self.frames.unload_top(&mut self.memory, before);
                 }
             }
+            MMUEXT_SET_LDT => self.set_local_table(caller.id, operation.arg1, operation.arg2 & 0xffff_ffff)?,
             // All translations are forgotten at the end of the call.
             MMUEXT_TLB_FLUSH_LOCAL | MMUEXT_INVLPG_LOCAL => {}
             _ => return Err(Errno::ENOSYS),

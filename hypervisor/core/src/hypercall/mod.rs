@@ -9,6 +9,8 @@
 //! | `event` | event_channel_op |
 //! | `grant` | grant_table_op |
 //! | `sched` | sched_op, vcpu_op, set_timer_op |
+//! | `vcpu` | of vcpu_op: initialise, up, down |
+//! | `processor` | set_debugreg, get_debugreg, physdev_op, vm_assist |
 //! | `kernel` | set_trap_table, set_callbacks, callback_op, stack_switch, xen_version, console_io |
 //!
 //! Arguments are in rdi, rsi, rdx, r10 and r8, the result goes to rax (`public/arch-x86/xen-x86_64.h`).
@@ -20,10 +22,12 @@ mod grant;
 mod kernel;
 mod memory;
 mod mmu;
+mod processor;
 mod sched;
 mod segments;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vcpu;
 
 use crate::errno::Errno;
 use crate::memory::Memory;
@@ -63,11 +67,10 @@ impl<M: Memory> System<M> {
             return self.iret(id, registers);
         }
         let arguments = [registers.rdi, registers.rsi, registers.rdx, registers.r10, registers.r8];
-        registers.rax = result(if number == Hypercall::Multicall as u64 {
-            self.multicall(caller, arguments)
-        } else {
-            self.call(caller, number, arguments)
-        });
+        if number == Hypercall::Multicall as u64 {
+            return self.multicall(caller, registers, arguments);
+        }
+        registers.rax = result(self.call(caller, number, arguments));
     }
 
     fn call(&mut self, caller: Caller, number: u64, arguments: [u64; 5]) -> Answer {
@@ -77,6 +80,10 @@ impl<M: Memory> System<M> {
         const MEMORY_OP: u64 = Hypercall::MemoryOp as u64;
         const UPDATE_VA_MAPPING: u64 = Hypercall::UpdateVaMapping as u64;
         const SET_GDT: u64 = Hypercall::SetGdt as u64;
+        const SET_DEBUGREG: u64 = Hypercall::SetDebugreg as u64;
+        const GET_DEBUGREG: u64 = Hypercall::GetDebugreg as u64;
+        const PHYSDEV_OP: u64 = Hypercall::PhysdevOp as u64;
+        const VM_ASSIST: u64 = Hypercall::VmAssist as u64;
         const UPDATE_DESCRIPTOR: u64 = Hypercall::UpdateDescriptor as u64;
         const STACK_SWITCH: u64 = Hypercall::StackSwitch as u64;
         const CALLBACK_OP: u64 = Hypercall::CallbackOp as u64;
@@ -95,6 +102,10 @@ impl<M: Memory> System<M> {
             MMU_UPDATE => self.mmu_update(caller, arguments),
             SET_CALLBACKS => self.set_callbacks(caller, arguments),
             SET_GDT => self.set_gdt(caller, arguments),
+            SET_DEBUGREG => self.set_debugreg(caller, arguments),
+            GET_DEBUGREG => self.get_debugreg(caller, arguments),
+            PHYSDEV_OP => self.physdev_op(caller, arguments),
+            VM_ASSIST => self.vm_assist(caller, arguments),
             UPDATE_DESCRIPTOR => self.update_descriptor(caller, arguments),
             STACK_SWITCH => self.stack_switch(caller, arguments),
             CALLBACK_OP => self.callback_op(caller, arguments),
@@ -114,19 +125,34 @@ impl<M: Memory> System<M> {
         }
     }
 
-    fn multicall(&mut self, caller: Caller, [list, count, ..]: [u64; 5]) -> Answer {
+    /// A list of calls. One that returns from an exception ends it: what follows would be made by whoever it returns to.
+    fn multicall(&mut self, caller: Caller, registers: &mut Registers, [list, count, ..]: [u64; 5]) {
+        registers.rax = result(Ok(0));
         if count > CALLS_MAX {
-            return Err(Errno::EINVAL);
+            registers.rax = result(Err(Errno::EINVAL));
+            return;
         }
         for number in 0..count {
-            let place = element(list, number, size_of::<Call>())?;
-            let mut call: Call = self.space(caller.id).get(place)?;
+            let call = element(list, number, size_of::<Call>())
+                .and_then(|place| self.space(caller.id).get::<Call>(place).map(|call| (place, call)));
+            let (place, mut call) = match call {
+                Ok(found) => found,
+                Err(error) => {
+                    registers.rax = result(Err(error));
+                    return;
+                }
+            };
+            if call.operation == Hypercall::Iret as u64 {
+                return self.iret(caller.id, registers);
+            }
             let [a, b, c, d, e, _] = call.arguments;
-            // None of them may be another list, or change the registers.
+            // None of them may be another list.
             call.result = result(self.call(caller, call.operation, [a, b, c, d, e]));
-            self.space(caller.id).put(place, &call)?;
+            if let Err(error) = self.space(caller.id).put(place, &call) {
+                registers.rax = result(Err(error));
+                return;
+            }
         }
-        Ok(0)
     }
 
     /// The domain that a number means: itself, or another one that exists.

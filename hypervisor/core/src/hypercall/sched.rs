@@ -12,7 +12,8 @@ use xen_abi::sched::{
     SchedRemoteShutdown, SchedShutdown,
 };
 use xen_abi::vcpu::{
-    VCPUOP_GET_RUNSTATE_INFO, VCPUOP_SET_SINGLESHOT_TIMER, VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER,
+    VCPUOP_DOWN, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_SET_SINGLESHOT_TIMER,
+    VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP,
 };
 
 /// Ports that may be waited for at once, as in Xen.
@@ -83,6 +84,12 @@ impl<M: Memory> System<M> {
         let id = crate::vcpu::VcpuId { number: low(vcpu), ..caller.id };
         self.vcpu(id).ok_or(Errno::ENOENT)?;
         match low(operation) {
+            VCPUOP_INITIALISE => return self.initialise(caller, id, argument),
+            VCPUOP_UP => self.bring_up(id, caller.now)?,
+            VCPUOP_DOWN => return self.take_down(id),
+            VCPUOP_IS_UP => {
+                return self.vcpu(id).map(|vcpu| (vcpu.state != State::Offline).into()).ok_or(Errno::ENOENT);
+            }
             VCPUOP_GET_RUNSTATE_INFO => {
                 let info = self.vcpu(id).ok_or(Errno::ENOENT)?.runstate(caller.now);
                 self.space(caller.id).put(argument, &info)?;
@@ -101,7 +108,9 @@ impl<M: Memory> System<M> {
             VCPUOP_STOP_SINGLESHOT_TIMER if id == caller.id => {
                 self.vcpu_mut(id).ok_or(Errno::ENOENT)?.timer = None;
             }
-            _ => return Err(Errno::EINVAL),
+            // These are a vCPU's own.
+            VCPUOP_SET_SINGLESHOT_TIMER | VCPUOP_STOP_SINGLESHOT_TIMER => return Err(Errno::EINVAL),
+            _ => return Err(Errno::ENOSYS),
         }
         Ok(0)
     }

@@ -40,14 +40,15 @@ impl<M: Memory> System<M> {
     }
 
     pub(super) fn set_segment_base(&mut self, caller: Caller, [which, base, ..]: [u64; 5]) -> Answer {
+        // Only the lower half of it is a selector.
+        let of_selector = self.segment_base(caller.id, u16::try_from(base & 0xffff).unwrap_or(0));
         let bases = &mut self.vcpu_mut(caller.id).ok_or(Errno::ESRCH)?.bases;
         let is_address = matches!(base >> 47, 0 | 0x1_ffff);
         match low(which) {
             SEGBASE_FS if is_address => bases.fs = base,
             SEGBASE_GS_USER if is_address => bases.gs_user = base,
             SEGBASE_GS_KERNEL if is_address => bases.gs_kernel = base,
-            // All segments of domains that have a selector begin at 0.
-            SEGBASE_GS_USER_SEL => bases.gs_user = 0,
+            SEGBASE_GS_USER_SEL => bases.gs_user = of_selector,
             _ => return Err(Errno::EINVAL),
         }
         self.reload = true;

@@ -1,5 +1,11 @@
 //! A domain of one page table, whose hypercalls are made here.
 
+mod events;
+mod grants;
+mod processor;
+mod recount;
+mod vcpus;
+
 use super::*;
 use crate::entry::{Entry, Level};
 use crate::frames::Frames;
@@ -66,7 +72,7 @@ pub(crate) fn domain() -> Domain {
     let kernel = kernel();
     let modules = [Module { bytes: b"module", command_line: "" }];
     let image = Image { kernel: &kernel, command_line: "a=b", modules: &modules, pages: PAGES };
-    let id = system.build_first(&image, 0).unwrap();
+    let id = system.build_first(&image, 2, 0).unwrap();
     assert_eq!(system.next(1).vcpu, Some(id));
     let registers = system.vcpu(id).unwrap().registers;
     Domain { system, id, registers }
@@ -138,7 +144,7 @@ fn images_that_are_none_are_refused() {
         let mut fresh = domain();
         fresh.system.destroy(DomId(0)).unwrap();
         let image = Image { kernel: file, command_line: "", modules: &[], pages };
-        let refusal = fresh.system.build_first(&image, 0).unwrap_err();
+        let refusal = fresh.system.build_first(&image, 1, 0).unwrap_err();
         assert!(refusal.0.contains(why), "{}: {why}", refusal.0);
     }
 }
