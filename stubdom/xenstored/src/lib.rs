@@ -21,7 +21,8 @@
 //!
 //! Invariant: nothing that a client sends makes this panic, loop without bound or allocate without bound. What a domain other
 //! than domain 0 can make the daemon hold is limited by [`Quotas`].
-//! Invariant: a client sees nothing of a node that it may not read, not even whether it exists, unless it may read the parent.
+//! Invariant: a client learns of a node on which it has no rights only what its rights on the nearest node above allow: that it
+//! exists, or does not.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "the numbers of tests are small, or random"))]

@@ -1,8 +1,35 @@
 //! The page that a domain and the daemon share, `struct xenstore_domain_interface`.
 //!
-//! The program around the daemon has one [`Ring`] for each domain that is connected, and calls [`Ring::serve`] when the
-//! domain signalled, and for every ring after something was received from any: events are for others. It goes round until
-//! no ring has moved, so that no domain keeps the others waiting.
+//! The program around the daemon has one [`Ring`] for each domain that is connected. It serves all of them when a domain
+//! signalled, and after [`Daemon::expire`], [`Daemon::destroyed`] and whatever else may send events; and round after round,
+//! until none has moved. So no domain keeps the others waiting, and who waits for others to fetch their events goes on.
+//!
+//! ```
+//! # use xen_abi::DomId;
+//! # use xenstored::{Daemon, Host, Ring, RingMemory};
+//! /// What the program has of a connected domain.
+//! struct Link<M> {
+//!     domain: DomId,
+//!     page: M,
+//!     ring: Ring,
+//! }
+//!
+//! /// [`Host::connect`] may be called meanwhile: `host` keeps new links until the round is over.
+//! fn serve_all<M: RingMemory>(links: &mut [Link<M>], daemon: &mut Daemon, host: &mut impl Host, signal: impl Fn(DomId)) {
+//!     let mut moved = true;
+//!     while core::mem::take(&mut moved) {
+//!         for Link { domain, page, ring } in &mut *links {
+//!             // One that was released meanwhile has no connection any more.
+//!             let Some(connection) = daemon.connection(*domain) else { continue };
+//!             let served = ring.serve(page, daemon, connection, host);
+//!             if served.moved {
+//!                 signal(*domain);
+//!                 moved = true;
+//!             }
+//!         }
+//!     }
+//! }
+//! ```
 //!
 //! Source: Xen's docs/misc/xenstore-ring.txt, with the features reconnection and error indicator.
 //! Invariant: our own indices are kept here and never read back from the page.

@@ -43,7 +43,7 @@ use crate::quota::Quotas;
 use crate::store::Store;
 use crate::transaction::{Change, View};
 use crate::tree;
-use crate::watch::{Occasion, may_know};
+use crate::watch::{Occasion, Watch, may_know};
 
 /// What the program around the daemon knows and does.
 pub trait Host {
@@ -217,18 +217,8 @@ impl Daemon {
     /// Tells watchers of changes.
     fn tell(&mut self, changes: &[Change], cause: Option<&Cause>, now: Duration) {
         for change in changes {
-            for client in self.connections.values_mut().filter(|client| may_know(client.who, change)) {
-                let events: Vec<_> = client
-                    .watches
-                    .iter()
-                    .filter(|watch| watch.sees(change))
-                    .map(|watch| watch.event(&change.path))
-                    .collect();
-                let nodes = self.store.usage(client.who.domain).memory;
-                for event in events {
-                    client.notify(&event, cause, now, &self.quotas, nodes);
-                }
-            }
+            let event = |watch: &Watch| watch.sees(change).then(|| watch.event(&change.path));
+            self.send_events(|who| may_know(who, change), event, cause, now);
         }
     }
 
@@ -237,16 +227,21 @@ impl Daemon {
         let path = occasion.path();
         let Some(node) = self.store.get(&path).cloned() else { return };
         let of_domain = path.child(&alloc::format!("{}", domain.0));
-        for client in self.connections.values_mut() {
-            if !node.permissions.rights(client.who).read {
-                continue;
-            }
-            let events: Vec<_> = client
-                .watches
-                .iter()
-                .filter_map(|watch| occasion.heard_by(watch, &of_domain).map(|path| watch.event(&path)))
-                .collect();
+        let event = |watch: &Watch| occasion.heard_by(watch, &of_domain).map(|path| watch.event(&path));
+        self.send_events(|who| node.permissions.rights(who).read, event, cause, now);
+    }
+
+    /// Sends those who may know what each of their watches has to say.
+    fn send_events(
+        &mut self,
+        may_know: impl Fn(Who) -> bool,
+        event: impl Fn(&Watch) -> Option<Vec<u8>>,
+        cause: Option<&Cause>,
+        now: Duration,
+    ) {
+        for client in self.connections.values_mut().filter(|client| may_know(client.who)) {
             let nodes = self.store.usage(client.who.domain).memory;
+            let events: Vec<_> = client.watches.iter().filter_map(&event).collect();
             for event in events {
                 client.notify(&event, cause, now, &self.quotas, nodes);
             }
