@@ -21,6 +21,7 @@ pub mod hvm;
 pub mod ioreq;
 pub mod memory;
 pub mod mmu;
+pub mod physdev;
 pub mod sched;
 pub mod shared_info;
 pub mod start_info;
@@ -76,6 +77,7 @@ pub enum Hypercall {
     SchedOp = 29,
     CallbackOp = 30,
     EventChannelOp = 32,
+    PhysdevOp = 33,
     HvmOp = 34,
     DmOp = 41,
 }

@@ -168,8 +168,8 @@ vfb = ['vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay=5']
 fn serves(context: &Context) -> Result<()> {
     let server = Domain::create(context, "server", 64, "serve=32", "driver_domain = 1")?;
     server.wait_for("SERVING", 60)?;
-    let disk = "format=raw,backendtype=phy,access=rw,backend=server,target=memory";
-    let client = Domain::create(context, "client", 16, "disks", &format!("disk = ['{disk},vdev=xvda']"))?;
+    let disk = |name: &str| format!("format=raw,backendtype=phy,vdev={name},access=rw,backend=server,target=memory");
+    let client = Domain::create(context, "client", 16, "disks", &format!("disk = ['{}']", disk("xvda")))?;
     client.judge(120)?;
     let log = client.log()?;
     ensure!(log.contains("PASS device/vbd/51712: one mebibyte in one transfer"), "it had no disk:\n{log}");
@@ -177,7 +177,7 @@ fn serves(context: &Context) -> Result<()> {
 
     context.agent.check("modprobe xen-blkfront")?;
     for round in 0..2 {
-        context.agent.check(&format!("xl block-attach 0 '{disk},vdev=xvdz'"))?;
+        context.agent.check(&format!("xl block-attach 0 '{}'", disk("xvdz")))?;
         context.agent.check(&format!(
             "set -e; for n in $(seq 100); do test -b /dev/xvdz && break; sleep 0.1; done
             test $(blockdev --getsize64 /dev/xvdz) = $((32 << 20))
