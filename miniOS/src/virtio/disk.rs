@@ -186,7 +186,7 @@ impl Disk {
         let number = poll_fn(|context| {
             let mut inside = self.inside.borrow_mut();
             let Inside { transport, queue, waiting, wants_room, runner, under_way } = &mut *inside;
-            let begun = message.take().filter(|_| queue.has_room());
+            let begun = if queue.has_room() { message.take() } else { None };
             let Some(begun) = begun else {
                 wants_room.push(context.waker().clone());
                 return Poll::Pending;
