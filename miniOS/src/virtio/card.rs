@@ -114,7 +114,7 @@ impl Inside {
         let len = page.len();
         let message = Message::new(&[], false, Direction::Inward, page, (0, len));
         // There is room for all that were ever given to it.
-        let _ = self.receive.begin(&mut self.transport, message);
+        let _ = self.receive.begin(&mut self.transport, 0, message);
     }
 
     fn poll(&mut self) -> bool {
@@ -158,7 +158,7 @@ impl Wire for Card {
         let range = (0, data.len());
         let message = Message::new(&[0; HEADER], false, Direction::Outward, data, range);
         let Inside { transport, transmit, lost, .. } = &mut *inside;
-        if transmit.begin(transport, message).is_err() {
+        if transmit.begin(transport, 0, message).is_err() {
             *lost += 1;
         }
     }

@@ -62,14 +62,23 @@ struct Inside {
     /// Dropped first, which resets the device.
     transport: PciTransport,
     queue: Queue,
-    /// What is under way, by number of the message. What is not here any more nobody waits for.
-    waiting: BTreeMap<usize, Waiting>,
+    /// What is under way, by number of the request. What is not here any more nobody waits for.
+    waiting: BTreeMap<u64, Waiting>,
+    /// The number of the next request.
+    next: u64,
     /// Who waits for room in the queue.
     wants_room: Vec<Waker>,
     /// Who wants to know that something is under way.
     runner: Option<Waker>,
     /// Messages that the device has.
     under_way: usize,
+}
+
+/// Notes who wants to be woken, once.
+fn want(wakers: &mut Vec<Waker>, waker: &Waker) {
+    if !wakers.iter().any(|other| other.will_wake(waker)) {
+        wakers.push(waker.clone());
+    }
 }
 
 enum Waiting {
@@ -80,7 +89,7 @@ enum Waiting {
 /// A request under way. When it is dropped, nobody waits for it any more; the queue keeps its memory.
 struct Ticket<'a> {
     disk: &'a Disk,
-    number: usize,
+    number: u64,
 }
 
 impl Drop for Ticket<'_> {
@@ -120,8 +129,15 @@ impl Disk {
         };
         let queue = Queue::new(&mut transport, 0)?;
         transport.finish_init();
-        let inside =
-            Inside { transport, queue, waiting: BTreeMap::new(), wants_room: Vec::new(), runner: None, under_way: 0 };
+        let inside = Inside {
+            transport,
+            queue,
+            waiting: BTreeMap::new(),
+            next: 0,
+            wants_room: Vec::new(),
+            runner: None,
+            under_way: 0,
+        };
         let has_cache = features.contains(Features::FLUSH);
         Ok(Self { geometry, has_cache, discard_max: u64::from(discard_max).max(1), inside: RefCell::new(inside) })
     }
@@ -185,14 +201,16 @@ impl Disk {
         let mut message = Some(Message::new(&header, true, direction, data, range));
         let number = poll_fn(|context| {
             let mut inside = self.inside.borrow_mut();
-            let Inside { transport, queue, waiting, wants_room, runner, under_way } = &mut *inside;
+            let Inside { transport, queue, waiting, next, wants_room, runner, under_way } = &mut *inside;
             let begun = if queue.has_room() { message.take() } else { None };
             let Some(begun) = begun else {
-                wants_room.push(context.waker().clone());
+                want(wants_room, context.waker());
                 return Poll::Pending;
             };
-            match queue.begin(transport, begun) {
-                Ok(number) => {
+            match queue.begin(transport, *next, begun) {
+                Ok(()) => {
+                    let number = *next;
+                    *next += 1;
                     waiting.insert(number, Waiting::Pending(None));
                     *under_way += 1;
                     if let Some(runner) = runner.take() {
@@ -202,7 +220,7 @@ impl Disk {
                 }
                 Err(back) => {
                     message = Some(back);
-                    wants_room.push(context.waker().clone());
+                    want(wants_room, context.waker());
                     Poll::Pending
                 }
             }

@@ -236,7 +236,8 @@ pub(super) fn fitting(mut bytes: &[u8]) -> usize {
 pub(super) struct Queue {
     queue: VirtQueue<Machine, QUEUE_LEN>,
     number: u16,
-    messages: Vec<Option<Message>>,
+    /// By the number of the first buffer, each with its owner's name for it.
+    messages: Vec<Option<(u64, Message)>>,
 }
 
 impl Queue {
@@ -253,33 +254,37 @@ impl Queue {
         self.queue.available_desc() >= PIECES_MAX
     }
 
-    /// Shows a message to the device, and says by which number it comes back. It comes back at once if there is no room.
-    pub(super) fn begin(&mut self, transport: &mut PciTransport, mut message: Message) -> Result<usize, Message> {
+    /// Shows a message to the device; it comes back with the owner's name for it. It comes back at once if there is no room.
+    pub(super) fn begin(
+        &mut self,
+        transport: &mut PciTransport,
+        name: u64,
+        mut message: Message,
+    ) -> Result<(), Message> {
         let queue = &mut self.queue;
         // SAFETY: what a message consists of is on the heap, where it stays when the message moves into the table below, which
         // keeps it until `pop_used` has succeeded.
         let token = message.with_parts(|reads, writes| unsafe { queue.add(reads, writes) });
         let Ok(token) = token else { return Err(message) };
-        let token = usize::from(token);
-        if let Some(place) = self.messages.get_mut(token) {
-            *place = Some(message);
+        if let Some(place) = self.messages.get_mut(usize::from(token)) {
+            *place = Some((name, message));
         }
         if self.queue.should_notify() {
             transport.notify(self.number);
         }
-        Ok(token)
+        Ok(())
     }
 
-    /// Takes a message back that the device is through with: its number, and how many bytes the device has written.
-    pub(super) fn end(&mut self) -> Option<(usize, Message, usize)> {
+    /// Takes a message back that the device is through with: its owner's name for it, and how many bytes the device has written.
+    pub(super) fn end(&mut self) -> Option<(u64, Message, usize)> {
         let token = self.queue.peek_used()?;
         let place = self.messages.get_mut(usize::from(token))?;
-        let message = place.as_mut()?;
+        let (_, message) = place.as_mut()?;
         let queue = &mut self.queue;
         // SAFETY: it is the message that `begin` has added by this number, and its parts are where they were.
         let written = message.with_parts(|reads, writes| unsafe { queue.pop_used(token, reads, writes) });
         let written = usize::try_from(written.ok()?).unwrap_or(usize::MAX);
-        place.take().map(|message| (usize::from(token), message, written))
+        place.take().map(|(name, message)| (name, message, written))
     }
 }
 
