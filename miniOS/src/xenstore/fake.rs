@@ -38,6 +38,8 @@ pub(crate) struct FakeDaemon {
     pub(crate) log: Vec<String>,
     /// Answers the latest request first.
     pub(crate) reversed: bool,
+    /// What nobody may read, as the beginning of paths.
+    pub(crate) closed: Vec<String>,
     received: Vec<u8>,
     owed: VecDeque<u8>,
 }
@@ -60,6 +62,7 @@ impl FakeDaemon {
             conflicts: 0,
             log: Vec::new(),
             reversed: false,
+            closed: Vec::new(),
             received: Vec::new(),
             owed: VecDeque::new(),
         };
@@ -155,6 +158,9 @@ impl FakeDaemon {
         self.log.push(format!("{operation} {name}"));
         if header.transaction != 0 && !self.transactions.contains_key(&header.transaction) {
             return Err("ENOENT");
+        }
+        if operation == Operation::Read && self.closed.iter().any(|closed| path.starts_with(closed)) {
+            return Err("EACCES");
         }
         let ok = Ok(b"OK\0".to_vec());
         let nodes = self.transactions.get_mut(&header.transaction).map_or(&mut self.nodes, |[_, now]| now);
