@@ -10,7 +10,7 @@ use core::mem::ManuallyDrop;
 use core::ops::Deref;
 use core::ptr;
 use core::sync::atomic::{AtomicUsize, Ordering};
-use xen_abi::PAGE_SIZE;
+use xen_abi::{PAGE_SHIFT, PAGE_SIZE};
 
 /// Address of the table from pseudo-physical to machine frames; 0 until the start, and on the host.
 static FRAME_TABLE: AtomicUsize = AtomicUsize::new(0);
@@ -53,6 +53,22 @@ pub fn pfn_at(address: VirtAddr) -> Pfn {
 #[must_use]
 pub fn address_of(pfn: Pfn) -> VirtAddr {
     VirtAddr::new(boot::virt_base()).page(to_usize(pfn.number()))
+}
+
+/// How many of some bytes of ours, from the first on, lie one after the other in the machine, as devices see them; and the
+/// machine address of the first.
+#[must_use]
+pub fn machine_run(bytes: &[u8]) -> (u64, usize) {
+    let start = bytes.as_ptr().expose_provenance();
+    let frame = |address: usize| mfn_of(pfn_at(VirtAddr::new(address - address % PAGE_SIZE))).number();
+    let first = frame(start);
+    let mut len = PAGE_SIZE - start % PAGE_SIZE;
+    let mut next = first + 1;
+    while len < bytes.len() && frame(start + len) == next {
+        len += PAGE_SIZE;
+        next += 1;
+    }
+    ((first << PAGE_SHIFT) + (start % PAGE_SIZE) as u64, len.min(bytes.len()))
 }
 
 /// There is not enough memory left.

@@ -16,8 +16,9 @@
 //! | [`vchan`] | two byte streams to a peer that connects when it likes |
 //! | [`xenstore`], [`xenbus`], [`front`] | the store, and the front ends of consoles, disks, framebuffer, keyboard |
 //! | [`back`] | the back ends of disks and network interfaces, for a domain that serves others |
+//! | [`virtio`] | disks and network cards of the machine, for domain 0 |
 //!
-//! Unsafe code is in `arch`, `boot`, `frame`, `heap`, `hypercall`, `panic` and `shared`, and nowhere else.
+//! Unsafe code is in `arch`, `boot`, `frame`, `heap`, `hypercall`, `panic`, `shared` and `virtio::raw`, and nowhere else.
 //!
 //! One vCPU. Rust code is never interrupted: events are taken when the program asks for them ([`event::wait`]). On the
 //! host, in unit tests, there is no Xen: hypercalls answer ENOSYS, nothing is mapped, and everything pure works.
@@ -60,6 +61,7 @@ pub mod shared;
 pub mod shared_mem;
 pub mod suspend;
 pub mod vchan;
+pub mod virtio;
 pub mod xenbus;
 pub mod xenstore;
 

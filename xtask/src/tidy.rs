@@ -59,6 +59,7 @@ const RULES: &[Rule] = &[
             "ioreq.rs",
             "panic.rs",
             "shared.rs",
+            "virtio/raw.rs",
         ]),
     },
     Rule { folder: "stubdom/rfb", may_use: &[], unsafe_code: Unsafe::Forbidden },

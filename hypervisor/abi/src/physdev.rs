@@ -8,6 +8,7 @@ pub const PHYSDEVOP_SET_IOBITMAP: u32 = 7;
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SetIopl {
+    /// The highest ring that may use I/O ports; 1 stands for the kernel.
     pub iopl: u32,
 }
 

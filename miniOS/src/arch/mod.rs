@@ -9,4 +9,4 @@ pub(crate) use x86_64::copy::{copy, fill};
 pub(crate) use x86_64::hypercall::{Arguments, hypercall, set_hypercall_page};
 pub(crate) use x86_64::sleep::{event_callback_address, failsafe_callback_address, sleep};
 pub(crate) use x86_64::traps::trap_table;
-pub(crate) use x86_64::{hardware_random, paging, stack_pointer, tsc};
+pub(crate) use x86_64::{hardware_random, paging, port, stack_pointer, tsc};

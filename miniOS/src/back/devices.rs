@@ -44,7 +44,8 @@ pub async fn serve<F: Future<Output = ()> + 'static>(
             }
             // The toolstack may be about to write it, or to have removed it.
             let [frontend, online] = ["frontend", "online"].map(|key| store.read_optional(&format!("{path}/{key}")));
-            let (frontend, online) = (frontend.await?, online.await?);
+            // A directory that has just been removed cannot be read.
+            let (Ok(frontend), Ok(online)) = (frontend.await, online.await) else { continue };
             if frontend.is_none() || online.is_some_and(|online| online.trim() == "0") {
                 continue;
             }
@@ -79,7 +80,7 @@ async fn paths(store: &Xenstore, root: &str) -> Result<Vec<String>, XenstoreErro
 
 async fn names(store: &Xenstore, path: &str) -> Result<Vec<String>, XenstoreError> {
     match store.directory(path).await {
-        Err(error) if error.is_absent() => Ok(Vec::new()),
+        Err(error) if error.is_absent() || error.is_forbidden() => Ok(Vec::new()),
         names => names,
     }
 }

@@ -157,3 +157,68 @@ pub async fn join<A: Wire, B: Wire>(one: &A, other: &B, pause: impl AsyncFn()) {
         pause().await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front::net::Checksum;
+    use std::vec;
+
+    fn frame(target: u8, source: u8, len: usize) -> Frame {
+        let mut data = vec![0; len];
+        data[..6].fill(target);
+        data[6..12].fill(source);
+        Frame { data, checksum: Checksum::Unknown }
+    }
+
+    fn take(port: &HubPort) -> Option<Frame> {
+        match port.poll_receive(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(frame) => Some(frame),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn what_nobody_takes_is_lost_and_memory_is_bounded() {
+        let hub = Hub::default();
+        let (sender, sleeper) = (hub.attach(), hub.attach());
+        sleeper.send(frame(0xff, 4, 60));
+        assert_eq!(take(&sender), Some(frame(0xff, 4, 60)));
+        for _ in 0..1000 {
+            sender.send(frame(4, 2, 65_535));
+        }
+        assert_eq!(sleeper.lost(), 992, "eight of them are half a mebibyte");
+        assert_eq!((0..1000).filter(|_| take(&sleeper).is_some()).count(), 8);
+        for _ in 0..1000 {
+            sender.send(frame(4, 2, 14));
+        }
+        assert_eq!((0..1000).filter(|_| take(&sleeper).is_some()).count(), FRAMES_MAX);
+        sender.send(Frame { data: vec![0; 11], checksum: Checksum::Unknown });
+        assert_eq!(take(&sleeper), None, "it has no addresses");
+    }
+
+    #[test]
+    fn a_port_that_is_gone_leaves_nothing_to_the_next_one() {
+        let hub = Hub::default();
+        let (one, other) = (hub.attach(), hub.attach());
+        one.send(frame(0xff, 2, 60));
+        drop(other);
+        let next = hub.attach();
+        assert_eq!(take(&next), None);
+        one.send(frame(0xff, 2, 60));
+        assert!(take(&next).is_some());
+    }
+
+    #[test]
+    fn two_hubs_are_joined() {
+        let (here, there) = (Hub::default(), Hub::default());
+        let stations = [here.attach(), there.attach()];
+        let (one, other) = (here.attach(), there.attach());
+        let mut passing = core::pin::pin!(join(&one, &other, async || core::future::pending().await));
+        stations[0].send(frame(0xff, 2, 60));
+        stations[1].send(frame(0xff, 4, 61));
+        assert!(passing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(take(&stations[1]), Some(frame(0xff, 2, 60)));
+        assert_eq!(take(&stations[0]), Some(frame(0xff, 4, 61)));
+    }
+}

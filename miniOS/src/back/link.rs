@@ -61,14 +61,24 @@ impl Link {
         self.peer
     }
 
+    /// Reads a value, if it is there and may be read: of a directory that was removed, xenstored may say either to a driver
+    /// domain. What is no text is as good as any other text that makes no sense.
+    async fn read(&self, path: &str) -> Result<Option<String>, Problem> {
+        match self.store.read_bytes(path).await {
+            Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+            Err(error) if error.is_absent() || error.is_forbidden() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Reads a value of our own directory, which the toolstack writes, if it is there.
     pub async fn own_value(&self, key: &str) -> Result<Option<String>, Problem> {
-        Ok(self.store.read_optional(&format!("{}/{key}", self.path)).await?)
+        self.read(&format!("{}/{key}", self.path)).await
     }
 
     /// Reads a value of the frontend, if it is there.
     pub async fn text(&self, key: &str) -> Result<Option<String>, Problem> {
-        Ok(self.store.read_optional(&format!("{}/{key}", self.frontend)).await?)
+        self.read(&format!("{}/{key}", self.frontend)).await
     }
 
     /// Reads a number of the frontend, if it is there.
@@ -96,18 +106,18 @@ impl Link {
 
     /// The frontend's state now.
     pub async fn frontend_state(&self) -> Result<XenbusState, Problem> {
-        let state = self.store.read_optional(&format!("{}/state", self.frontend)).await?;
+        let state = self.text("state").await?;
         Ok(state.map_or(XenbusState::Unknown, |text| XenbusState::decode(&text)))
     }
 
     /// Whether the toolstack still wants the device; `None`: it has removed it.
     async fn is_online(&self) -> Result<Option<bool>, Problem> {
-        let online = self.store.read_optional(&format!("{}/online", self.path)).await?;
+        let online = self.own_value("online").await?;
         match online {
             Some(online) => Ok(Some(online.trim() != "0")),
             // Not every toolstack writes it.
             None => {
-                let frontend = self.store.read_optional(&format!("{}/frontend", self.path)).await?;
+                let frontend = self.own_value("frontend").await?;
                 Ok(frontend.map(|_| true))
             }
         }
@@ -117,9 +127,10 @@ impl Link {
     async fn publish(&self, keys: &[(String, String)], state: XenbusState) -> Result<bool, Problem> {
         let there = format!("{}/frontend", self.path);
         let done = self.store.transaction(async |store| {
-            if store.read_optional(&there).await?.is_none() {
-                return Ok(false);
-            }
+            match store.read_bytes(&there).await {
+                Err(error) if error.is_absent() || error.is_forbidden() => return Ok(false),
+                there => there?,
+            };
             for (key, value) in keys {
                 store.write(&format!("{}/{key}", self.path), value).await?;
             }

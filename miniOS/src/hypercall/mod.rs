@@ -11,6 +11,7 @@ pub mod grant;
 pub mod hvm;
 pub mod memory;
 pub mod mmu;
+pub mod physdev;
 pub mod sched;
 pub mod vcpu;
 pub mod version;

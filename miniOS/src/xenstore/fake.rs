@@ -137,6 +137,14 @@ impl FakeDaemon {
         self.owe_what_is_due();
     }
 
+    /// Makes the directory of a node the toolstack's alone: whoever else asks for what was removed there is told nothing.
+    pub(crate) fn close_directory(&mut self, path: &str) {
+        let path = absolute(path);
+        let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
+        self.command(Operation::SetPermissions, format!("{directory}\0n0\0").as_bytes()).expect("it may");
+        self.owe_what_is_due();
+    }
+
     /// The answer to a request of the toolstack, if it is not an error.
     fn command(&self, operation: Operation, payload: &[u8]) -> Option<Vec<u8>> {
         let len = u32::try_from(payload.len()).expect("short");

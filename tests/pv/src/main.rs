@@ -4,7 +4,7 @@
 //! `die=panic`, `die=null`, `die=guard`, `die=overflow`, `die=opcode` or `die=memory` on the command line it ends that
 //! way instead, after the line `DYING`. With `devices` it also tries the disks, consoles, framebuffer and keyboard that it
 //! was given; with `many=PATH` it expects the 600 entries `entry-0000` and on in a directory that dom0 made. With `disks` it
-//! tries disks alone. With `serve=MEBIBYTES` it checks nothing, but is the backend of disks of that size.
+//! tries disks alone. With `virtio`, domain 0 tries the machine's virtio disks and cards; it overwrites the disks. With `serve=MEBIBYTES` it checks nothing, but is the backend of disks of that size.
 // UNSAFETY: the entry symbol, and the accesses that are to fault.
 #![expect(unsafe_code)]
 #![no_std]
@@ -14,6 +14,7 @@ extern crate alloc;
 
 mod core_checks;
 mod devices;
+mod machine;
 mod report;
 mod serve;
 mod store;
@@ -79,6 +80,11 @@ fn report_on_peers() -> Report {
     let Some(store) = Xenstore::of_this_domain() else {
         // The control domain is the one that makes a store.
         if boot::is_control_domain() {
+            if boot::option("virtio").is_some() {
+                let mut executor = Executor::new();
+                let spawner = executor.spawner();
+                executor.block_on(machine::all(&mut report, &spawner));
+            }
             return report;
         }
         report.case("store: there is one", Err(String::new()));

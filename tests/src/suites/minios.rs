@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("minios-says-why-it-dies-and-crashes-the-domain", 300, deaths),
     Case::new("minios-uses-the-devices-that-dom0-serves", 300, devices),
     Case::new("minios-serves-disks-to-linux-and-to-itself", 300, serves),
+    Case::new("minios-serves-a-network-to-linux", 300, joins),
 ];
 
 /// How long dom0 may take to say how a domain is.
@@ -168,8 +169,8 @@ vfb = ['vnc=1,vnclisten=127.0.0.1,vncunused=0,vncdisplay=5']
 fn serves(context: &Context) -> Result<()> {
     let server = Domain::create(context, "server", 64, "serve=32", "driver_domain = 1")?;
     server.wait_for("SERVING", 60)?;
-    let disk = "format=raw,backendtype=phy,access=rw,backend=server,target=memory";
-    let client = Domain::create(context, "client", 16, "disks", &format!("disk = ['{disk},vdev=xvda']"))?;
+    let disk = |name: &str| format!("format=raw,backendtype=phy,vdev={name},access=rw,backend=server,target=memory");
+    let client = Domain::create(context, "client", 16, "disks", &format!("disk = ['{}']", disk("xvda")))?;
     client.judge(120)?;
     let log = client.log()?;
     ensure!(log.contains("PASS device/vbd/51712: one mebibyte in one transfer"), "it had no disk:\n{log}");
@@ -177,7 +178,7 @@ fn serves(context: &Context) -> Result<()> {
 
     context.agent.check("modprobe xen-blkfront")?;
     for round in 0..2 {
-        context.agent.check(&format!("xl block-attach 0 '{disk},vdev=xvdz'"))?;
+        context.agent.check(&format!("xl block-attach 0 '{}'", disk("xvdz")))?;
         context.agent.check(&format!(
             "set -e; for n in $(seq 100); do test -b /dev/xvdz && break; sleep 0.1; done
             test $(blockdev --getsize64 /dev/xvdz) = $((32 << 20))
@@ -188,7 +189,7 @@ fn serves(context: &Context) -> Result<()> {
         if round == 1 {
             context.agent.check(
                 "set -e; mkfs.ext4 -q /dev/xvdz; mkdir -p /tmp/served; mount -o discard /dev/xvdz /tmp/served
-                cp /tmp/random /tmp/served/a || true; dd if=/tmp/random of=/tmp/served/b bs=1M count=8 2>/dev/null
+                dd if=/tmp/random of=/tmp/served/b bs=1M count=8 2>/dev/null; cp /tmp/random /tmp/served/a || true
                 rm -f /tmp/served/a; sync; fstrim /tmp/served; umount /tmp/served; fsck.ext4 -fn /dev/xvdz
                 mount /dev/xvdz /tmp/served; dd if=/tmp/random bs=1M count=8 2>/dev/null | cmp - /tmp/served/b
                 umount /tmp/served",
@@ -199,5 +200,39 @@ fn serves(context: &Context) -> Result<()> {
     let log = server.log()?;
     ensure!(!log.contains("PANIC") && !log.contains("WARN"), "the server says:\n{log}");
     context.agent.check("xl destroy server")?;
+    Ok(())
+}
+
+/// Two interfaces of dom0's Linux, each in a network namespace of its own, on the network of a driver domain.
+fn joins(context: &Context) -> Result<()> {
+    let server = Domain::create(context, "server", 64, "serve=1", "driver_domain = 1")?;
+    server.wait_for("SERVING", 60)?;
+    context.agent.check("modprobe xen-netfront; ls /sys/class/net >/tmp/before")?;
+    for number in 1..=2 {
+        context.agent.check(&format!(
+            "set -e; xl network-attach 0 mac=00:16:3e:00:00:0{number} backend=server
+            for n in $(seq 100); do name=$(ls /sys/class/net | grep -vxFf /tmp/before | head -n 1) || true
+                test -n \"$name\" && break; sleep 0.1; done
+            ip netns add n{number}; ip link set \"$name\" netns n{number} name served
+            ip -n n{number} address add 10.9.0.{number}/24 dev served; ip -n n{number} link set served up
+            ip -n n{number} -6 address add fd09::{number}/64 dev served nodad"
+        ))?;
+    }
+    context.agent.check("ip netns exec n1 busybox ping -c 3 -w 20 -s 1400 10.9.0.2")?;
+    // Large sends of TCP, which Linux leaves to be cut, both ways and in both families.
+    for (from, to, address) in [(1, 2, "TCP4:10.9.0.2"), (2, 1, "TCP4:10.9.0.1"), (1, 2, "TCP6:[fd09::2]")] {
+        let listen = &address[..4];
+        context.agent.check(&format!(
+            "set -e; test -f /tmp/random || dd if=/dev/urandom of=/tmp/random bs=1M count=32 2>/dev/null
+            rm -f /tmp/arrived; ip netns exec n{to} socat -u {listen}-LISTEN:7777 CREATE:/tmp/arrived & sleep 1
+            ip netns exec n{from} socat -u -b 65536 FILE:/tmp/random {address}:7777; wait; cmp /tmp/random /tmp/arrived"
+        ))?;
+    }
+    let log = server.log()?;
+    ensure!(log.matches("connected to domain 0").count() == 2, "somebody else is their backend:\n{log}");
+    ensure!(!log.contains("PANIC") && !log.contains("WARN"), "the server says:\n{log}");
+    context.agent.check("xl network-detach 0 00:16:3e:00:00:01; xl network-detach 0 00:16:3e:00:00:02")?;
+    server.wait_for("removed", 30)?;
+    context.agent.check("xl destroy server; ip netns delete n1; ip netns delete n2")?;
     Ok(())
 }

@@ -6,6 +6,7 @@ pub(crate) mod copy;
 pub(crate) mod hypercall;
 pub(crate) mod image;
 pub(crate) mod paging;
+pub(crate) mod port;
 pub(crate) mod sleep;
 pub(crate) mod traps;
 

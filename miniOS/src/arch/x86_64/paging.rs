@@ -35,6 +35,8 @@ const USER: u64 = 1 << 2;
 const TABLE: u64 = PRESENT | WRITABLE | USER | ACCESSED | DIRTY;
 const DATA: u64 = PRESENT | WRITABLE | ACCESSED | DIRTY;
 const READ_ONLY: u64 = PRESENT | ACCESSED | DIRTY;
+/// Entry bits of memory that must not be cached: PWT and PCD.
+const UNCACHED: u64 = 1 << 3 | 1 << 4;
 /// Bits of an entry that hold the frame.
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
@@ -365,6 +367,14 @@ impl Window {
         self.change(DomId::SELF, MMU_NORMAL_PT_UPDATE, (first, count), |_| 0, &mut |_, _| {})?;
         mmu::flush_tlb();
         Ok(())
+    }
+
+    /// Maps registers of a device all over the window, past the caches, from a machine frame on. For domain 0.
+    pub(crate) fn map_device(&mut self, first: Mfn) -> Result<(), XenError> {
+        let mut result = Ok(());
+        let entry = |page: usize| (first.number() + page as u64) << PAGE_SHIFT | DATA | UNCACHED;
+        self.change(DomId::SELF, MMU_NORMAL_PT_UPDATE, (0, self.pages()), entry, &mut |_, error| result = Err(error))?;
+        result
     }
 
     /// Maps a page that `owner` has granted us, where nothing is mapped, and names the mapping.

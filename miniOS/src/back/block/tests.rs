@@ -629,6 +629,22 @@ fn a_directory_that_is_removed_stays_removed() {
     assert_eq!(pair.bench.get(&back, "state"), None);
 }
 
+/// xenstored says so to a driver domain once the directories above are not for it either.
+#[test]
+fn what_may_not_be_read_any_more_is_gone() {
+    let mut hand = Hand::connect(SlowDisk::new(64), Options::default(), &[]);
+    let (front, back) = (hand.pair.front.clone(), hand.pair.back.clone());
+    hand.pair.bench.daemon.close_directory(&front);
+    hand.pair.bench.daemon.remove(&front);
+    hand.pair.bench.settle();
+    assert_eq!(hand.pair.state().1, "6");
+    hand.pair.bench.daemon.close_directory(&back);
+    hand.pair.bench.daemon.remove(&back);
+    hand.pair.bench.settle();
+    assert!(hand.pair.bench.has_ended(hand.pair.task));
+    assert_eq!(hand.pair.bench.get(&back, "state"), None);
+}
+
 /// Whatever stands in the slots: no panic, and as many answers as requests.
 #[test]
 fn random_requests_are_all_answered() {
