@@ -56,7 +56,7 @@ use multiboot::Information;
 use physical::Physical;
 use run::Hypervisor;
 use serial::say;
-use xen_abi::PAGE_SIZE;
+use xen_abi::{DomId, PAGE_SIZE};
 
 /// Bytes of the heap.
 const HEAP: u64 = 16 << 20;
@@ -64,6 +64,8 @@ const HEAP: u64 = 16 << 20;
 const LOW: u64 = 1 << 20;
 /// Megabytes of the first domain, if nobody says.
 const FIRST_MEMORY: u64 = 64;
+/// The first frame behind those of devices: interrupt controllers, which are the hypervisor's.
+const DEVICES_END: u64 = 0xfec0_0000 / PAGE;
 /// Bytes of a page.
 const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -114,6 +116,7 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
         modules: &modules,
         pages: megabytes.unwrap_or(FIRST_MEMORY).saturating_mul(256),
     };
+    system.frames.give_devices(Mfn(DEVICES_END), DomId(0));
     let now = system.time(cpu::ticks());
     match system.build_first(&image, vcpus.unwrap_or(1), now) {
         Ok(id) => say!("{} has {} MiB, {} MiB are free", id.domain, image.pages >> 8, system.frames.free_count() >> 8),

@@ -54,6 +54,8 @@ impl Entry {
     pub const WRITABLE: u64 = 1 << 1;
     /// Ring 3 gets there, where a domain's kernel is as well.
     pub const USER: u64 = 1 << 2;
+    /// What the caches do: write-through, disabled.
+    const CACHING: u64 = 3 << 3;
     /// It was used.
     pub const ACCESSED: u64 = 1 << 5;
     /// It was written.
@@ -106,6 +108,12 @@ impl Entry {
     #[must_use]
     pub const fn is_allowed(self) -> bool {
         !self.is_present() || self.0 & !Self::ALLOWED == 0
+    }
+
+    /// Whether a domain may have it for registers of a device, whatever the caches are to do.
+    #[must_use]
+    pub const fn is_allowed_for_device(self) -> bool {
+        self.0 & !(Self::ALLOWED | Self::CACHING) == 0
     }
 
     /// As it is put into a table: ring 3 gets there, and no translation outlives the domain's turn.

@@ -53,6 +53,8 @@ struct Frame {
 pub struct Frames {
     frames: Vec<Frame>,
     free: Vec<Mfn>,
+    /// Frames of devices' registers, behind all others, and the domain that may use them.
+    devices: Option<(Range<u64>, DomId)>,
     /// The hypervisor's entries of each top table.
     shared_entries: [u64; HYPERVISOR_ENTRIES.end - HYPERVISOR_ENTRIES.start],
 }
@@ -61,7 +63,7 @@ impl Frames {
     /// Frames up to a number, of which none is free. `shared_entries` is what each top table has for the hypervisor.
     #[must_use]
     pub fn new(count: usize, shared_entries: [u64; HYPERVISOR_ENTRIES.end - HYPERVISOR_ENTRIES.start]) -> Self {
-        Self { frames: vec![Frame::default(); count], free: Vec::new(), shared_entries }
+        Self { frames: vec![Frame::default(); count], free: Vec::new(), devices: None, shared_entries }
     }
 
     /// The machine has this frame for domains.
@@ -69,6 +71,12 @@ impl Frames {
         if self.get(frame).is_ok_and(|info| info.owner.is_none()) {
             self.free.push(frame);
         }
+    }
+
+    /// A domain may map registers of devices: so many frames behind those of memory. Devices reach all of memory, so it is trusted.
+    pub fn give_devices(&mut self, end: Mfn, domain: DomId) {
+        let start = u64::try_from(self.frames.len()).unwrap_or(u64::MAX);
+        self.devices = Some((start..end.0, domain));
     }
 
     /// How many are free.
@@ -238,6 +246,9 @@ impl Frames {
         if !entry.is_present() {
             return Ok(());
         }
+        if level == Level::L1 && self.is_device(entry.frame(), domain, owner) && entry.is_allowed_for_device() {
+            return Ok(());
+        }
         if !entry.is_allowed() {
             return Err(Errno::EINVAL);
         }
@@ -246,6 +257,12 @@ impl Frames {
             None if entry.is_writable() => self.take_as(memory, entry.frame(), owner, Kind::Writable),
             None => self.take(entry.frame(), owner),
         }
+    }
+
+    /// Whether a domain maps registers of a device by this, as its own or as those of `DOMID_IO`. Their uses are not counted.
+    fn is_device(&self, frame: Mfn, domain: DomId, owner: DomId) -> bool {
+        let devices = self.devices.as_ref().filter(|(_, user)| *user == domain && [domain, DomId::IO].contains(&owner));
+        devices.is_some_and(|(range, _)| range.contains(&frame.0))
     }
 
     fn drop_entry(&mut self, memory: &mut impl Memory, entry: Entry, level: Level) {

@@ -6,8 +6,9 @@
 //! hypervisor's. Other ports read as ones, and writes to them are dropped.
 //!
 //! Source: Xen's `xen/arch/x86/pv/emul-priv-op.c` (`guest_io_okay`, `guest_io_read`) and `public/physdev.h`.
-//! Not modelled: 32-bit code, addresses of 32 bits, PCI configuration, which would let a domain reset the machine or have a
-//! device write to memory.
+//! The control domain has the configuration of PCI, and by that devices which reach all of memory: it is trusted as the
+//! hypervisor is.
+//! Not modelled: 32-bit code, addresses of 32 bits.
 
 use crate::debug::SINGLE_STEP;
 use crate::errno::Errno;
@@ -20,9 +21,11 @@ use core::ops::RangeInclusive;
 use xen_abi::mmu::VMASST_TYPE_ARCHITECTURAL_IOPL;
 use yaxpeax_x86::amd64::{Instruction, Opcode, Operand};
 
-/// The hypervisor's: interrupt controllers, timer, clock, console, and PCI configuration with the reset port in it.
+/// The hypervisor's: interrupt controllers, timer, clock, console, and where the reset port is.
 const OWN: [RangeInclusive<u16>; 7] =
-    [0x20..=0x21, 0x40..=0x43, 0x61..=0x61, 0x70..=0x71, 0xa0..=0xa1, 0x3f8..=0x3ff, 0xcf8..=0xcff];
+    [0x20..=0x21, 0x40..=0x43, 0x61..=0x61, 0x70..=0x71, 0xa0..=0xa1, 0x3f8..=0x3ff, 0xcf8..=0xcfb];
+/// There as well, the address of PCI configuration, if all four bytes are meant.
+const PCI_ADDRESS: (u16, u8) = (0xcf8, 4);
 /// The flag by which strings are gone through from their end.
 const BACKWARDS: u64 = 1 << 10;
 /// Error code of a page fault: it was a write.
@@ -80,6 +83,11 @@ impl<M: Memory> System<M> {
         u16::from_le_bytes(bits) & wanted == 0
     }
 
+    /// Whether a domain has the address of PCI configuration.
+    fn has_pci(&self, id: VcpuId, place: (u16, u8)) -> bool {
+        place == PCI_ADDRESS && self.domains.get(&id.domain).is_some_and(|domain| domain.is_privileged)
+    }
+
     /// Whether a domain has a port.
     fn has_port(&self, id: VcpuId, port: u16) -> bool {
         let is_privileged = self.domains.get(&id.domain).is_some_and(|domain| domain.is_privileged);
@@ -88,7 +96,8 @@ impl<M: Memory> System<M> {
 
     fn read_ports(&mut self, id: VcpuId, port: u16, width: u8) -> u32 {
         let ports = || (0..u16::from(width)).filter_map(|number| port.checked_add(number));
-        if ports().count() == usize::from(width) && ports().all(|port| self.has_port(id, port)) {
+        let has_all = || ports().count() == usize::from(width) && ports().all(|port| self.has_port(id, port));
+        if self.has_pci(id, (port, width)) || has_all() {
             return self.memory.read_port(port, width);
         }
         // Byte by byte: what it does not have reads as ones.
@@ -104,7 +113,8 @@ impl<M: Memory> System<M> {
 
     fn write_ports(&mut self, id: VcpuId, port: u16, width: u8, value: u32) {
         let ports = || (0..u16::from(width)).filter_map(|number| port.checked_add(number));
-        if ports().count() == usize::from(width) && ports().all(|port| self.has_port(id, port)) {
+        let has_all = || ports().count() == usize::from(width) && ports().all(|port| self.has_port(id, port));
+        if self.has_pci(id, (port, width)) || has_all() {
             return self.memory.write_port(port, width, value);
         }
         for (byte, port) in value.to_le_bytes().into_iter().zip(ports()) {

@@ -1,6 +1,7 @@
 //! A virtio disk (VIRTIO 1.2, 5.2).
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
 use core::future::poll_fn;
@@ -47,6 +48,7 @@ const DISCARD_SECTORS_MAX: usize = 36;
 const IN: u32 = 0;
 const OUT: u32 = 1;
 const FLUSH: u32 = 4;
+const GET_ID: u32 = 8;
 const DISCARD: u32 = 11;
 const STATUS_OK: u8 = 0;
 
@@ -140,6 +142,20 @@ impl Disk {
         };
         let has_cache = features.contains(Features::FLUSH);
         Ok(Self { geometry, has_cache, discard_max: u64::from(discard_max).max(1), inside: RefCell::new(inside) })
+    }
+
+    /// The name that the machine gives it, its serial number. Empty: none.
+    pub async fn serial(&self) -> String {
+        /// `VIRTIO_BLK_ID_BYTES`: the text ends with a zero byte, or there.
+        const ID_BYTES: usize = 20;
+        let Some(data) = Buffer::zeroed(ID_BYTES) else { return String::new() };
+        match self.ask(GET_ID, 0, Direction::Inward, data, (0, ID_BYTES)).await {
+            (data, Ok(())) => {
+                let text = data.bytes().split(|byte| *byte == 0).next().unwrap_or_default();
+                String::from_utf8_lossy(text).into_owned()
+            }
+            (_, Err(MediumError)) => String::new(),
+        }
     }
 
     /// Takes back what the device is through with, and wakes those who wait for it. Says whether something is under way.

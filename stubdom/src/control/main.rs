@@ -9,6 +9,7 @@
 //! | [`building`] | a domain, from nothing to where it runs |
 //! | [`domain`] | a domain that runs, up to its end |
 //! | [`console`] | what domains print |
+//! | [`devices`] | disks and network interfaces of domains, on virtio devices of the machine |
 //! | [`store`], [`records`] | the xenstore daemon, and what it has of each domain |
 #![no_std]
 #![no_main]
@@ -17,6 +18,7 @@ extern crate alloc;
 
 mod building;
 mod console;
+mod devices;
 mod domain;
 mod files;
 mod records;
@@ -66,6 +68,7 @@ async fn serve(spawner: exec::Spawner) -> Result<(), String> {
     let files = Files::new();
     let (daemon, store) = Store::begin(&spawner)?;
     records::write_own(&store).await.map_err(|error| error.to_string())?;
+    devices::begin(&store, &spawner).await?;
     let control = Control { files, daemon, store, spawner };
     let ends = EventChannel::bind_virq(VIRQ_DOM_EXC).map_err(|error| format!("VIRQ_DOM_EXC: {error}"))?;
     let mut signal = exec::signal(ends.port());
