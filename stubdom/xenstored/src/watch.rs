@@ -42,10 +42,13 @@ impl Watch {
 
     /// Whether it is about a change.
     pub(crate) fn sees(&self, change: &Change) -> bool {
-        match (change.scope, change.path.levels_below(&self.path)) {
-            (_, Some(0)) => true,
-            (Scope::Above, Some(levels)) => self.depth.is_none_or(|depth| levels <= depth),
-            _ => false,
+        // A large tree that is removed is many changes, and most of them are of no watch: equality is found out quickly.
+        match change.scope {
+            Scope::Node => change.path == self.path,
+            Scope::Above => {
+                let levels = change.path.levels_below(&self.path);
+                levels.is_some_and(|levels| self.depth.is_none_or(|depth| levels <= depth))
+            }
         }
     }
 }
