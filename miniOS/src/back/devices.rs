@@ -9,11 +9,15 @@ use core::cell::RefCell;
 
 use log::warn;
 
-use crate::exec::Spawner;
+use crate::exec::{self, Spawner};
 use crate::xenstore::{Xenstore, XenstoreError};
 
 /// Most devices of a kind at a time. Toolstacks are trusted, but they err.
 const DEVICES_MAX: usize = 1024;
+
+/// How long a device that is to go away can be seen to be closed, in nanoseconds. libxl fails when it cannot, and when the
+/// directory is there for another 10 s.
+const LEFT: u64 = 2_000_000_000;
 
 /// Whether a directory is left behind for the toolstack, or removed once its device is to go away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,7 @@ pub async fn serve<F: Future<Output = ()> + 'static>(
             let _task = spawner.spawn(async move {
                 task.await;
                 if leftovers == Leftovers::Remove {
+                    exec::sleep(LEFT).await;
                     // It may be gone already.
                     let _ = store.remove(&path).await;
                 }

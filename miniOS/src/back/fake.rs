@@ -148,6 +148,8 @@ impl Host for FakeHost {
         })
         .await;
     }
+
+    async fn linger(&self) {}
 }
 
 /// Frontends and backends, and the store between them.

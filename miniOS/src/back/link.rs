@@ -104,6 +104,15 @@ impl Link {
         self.required(key).await.map(GrantRef)
     }
 
+    /// Refuses a frontend that wants several queues, which were not offered.
+    pub(super) async fn refuse_queues(&self) -> Result<(), Problem> {
+        let key = "multi-queue-num-queues";
+        match self.number::<u32>(key).await? {
+            None | Some(1) => Ok(()),
+            Some(queues) => Err(Problem::Unsupported { key: key.to_owned(), value: queues.to_string() }),
+        }
+    }
+
     /// The frontend's state now.
     pub async fn frontend_state(&self) -> Result<XenbusState, Problem> {
         let state = self.text("state").await?;

@@ -64,6 +64,10 @@ pub trait Host {
 
     /// Lets everything else have a turn that has something to do.
     fn pause(&self) -> impl Future<Output = ()>;
+
+    /// Lets the toolstack see a state that it waits for. libxl looks at a state when it hears that it has changed, and gives
+    /// up a backend in another domain that it does not see in InitWait.
+    fn linger(&self) -> impl Future<Output = ()>;
 }
 
 /// A page was not granted, or not for this.

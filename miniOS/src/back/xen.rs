@@ -9,6 +9,7 @@ use xen_abi::{DomId, GrantRef, Port};
 
 use super::{CopyError, Host, Piece};
 use crate::arch::paging::{self, Window};
+use crate::boot;
 use crate::event::EventChannel;
 use crate::exec;
 use crate::front::{Shortage, XenDomain};
@@ -17,6 +18,8 @@ use crate::shared_mem::SharedMem;
 
 /// How long a backend that never comes to an end lets others have a turn, in nanoseconds: no longer than that takes.
 const PAUSE: u64 = 1_000;
+/// How long a state is there to be seen by the toolstack, in nanoseconds.
+const LINGER: u64 = 300_000_000;
 
 impl Host for XenDomain {
     type Mapping = GrantedByPeer;
@@ -41,6 +44,13 @@ impl Host for XenDomain {
 
     async fn pause(&self) {
         exec::sleep(PAUSE).await;
+    }
+
+    async fn linger(&self) {
+        // The toolstack of domain 0 is its own.
+        if !boot::is_control_domain() {
+            exec::sleep(LINGER).await;
+        }
     }
 }
 

@@ -294,3 +294,47 @@ impl Drop for Queue {
         core::mem::forget(core::mem::take(&mut self.messages));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// On the host the machine is as we see it, so everything lies in one piece.
+    #[test]
+    fn a_message_is_a_header_data_and_a_status_in_the_order_of_the_protocol() {
+        let mut data = Buffer::zeroed(10_000).unwrap();
+        assert_eq!(fitting(data.bytes()), 10_000);
+        data.bytes_mut()[512] = 7;
+        for direction in [Direction::Outward, Direction::Inward] {
+            let mut message = Message::new(&[1; 16], true, direction, data.clone(), (512, 1024));
+            message.with_parts(|reads, writes| {
+                let (read, written): (Vec<usize>, Vec<usize>) =
+                    (reads.iter().map(|part| part.len()).collect(), writes.iter().map(|part| part.len()).collect());
+                match direction {
+                    Direction::Outward => assert_eq!((&read[..], &written[..]), (&[16, 1024][..], &[1][..])),
+                    Direction::Inward => assert_eq!((&read[..], &written[..]), (&[16][..], &[1024, 1][..])),
+                }
+                let first = if direction == Direction::Outward { reads[1][0] } else { writes[0][0] };
+                assert_eq!(first, 7);
+                if let Some(status) = writes.last_mut() {
+                    status[0] = 3;
+                }
+            });
+            assert_eq!((message.status(), message.into_data().len()), (3, 10_000));
+        }
+        let mut frame = Message::new(&[], false, Direction::Inward, data, (0, 4096));
+        frame.with_parts(|reads, writes| assert_eq!((reads.len(), writes.len()), (0, 1)));
+    }
+
+    /// What the device reads and writes beside the data must not cross the end of a page.
+    #[test]
+    fn header_and_status_lie_within_a_page() {
+        assert!(PAGE_SIZE.is_multiple_of(align_of::<Frame>()) && size_of::<Frame>() <= align_of::<Frame>());
+    }
+
+    /// PCI local bus specification, 3.2.2.3.2.
+    #[test]
+    fn a_register_is_named_by_bus_device_and_function() {
+        assert_eq!(register(DeviceFunction { bus: 2, device: 31, function: 7 }, 0xfc), 0x0002_fffc);
+    }
+}

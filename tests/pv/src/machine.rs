@@ -1,4 +1,13 @@
 //! Cases of the virtio devices of the machine, which domain 0 has: `virtio` on the command line. The disks are overwritten.
+//!
+//! A Xen of the testbed starts this image as its domain 0, too:
+//!
+//! ```text
+//! qemu-system-x86_64 -machine q35 -cpu max -m 512 -display none -serial stdio -kernel xen \
+//!     -append "console=com1 dom0_mem=128M" -initrd "selftest.gz virtio" \
+//!     -drive file=DISK,if=none,id=d,format=raw,discard=unmap -device virtio-blk-pci,drive=d,disable-legacy=on \
+//!     -netdev user,id=n -device virtio-net-pci,netdev=n,disable-legacy=on,romfile=
+//! ```
 
 use alloc::format;
 use alloc::string::String;

@@ -231,7 +231,7 @@ fn joins(context: &Context) -> Result<()> {
     let log = server.log()?;
     ensure!(log.matches("connected to domain 0").count() == 2, "somebody else is their backend:\n{log}");
     ensure!(!log.contains("PANIC") && !log.contains("WARN"), "the server says:\n{log}");
-    context.agent.check("xl network-detach 0 00:16:3e:00:00:01; xl network-detach 0 00:16:3e:00:00:02")?;
+    context.agent.check("set -e; xl network-detach 0 00:16:3e:00:00:01; xl network-detach 0 00:16:3e:00:00:02")?;
     server.wait_for("removed", 30)?;
     context.agent.check("xl destroy server; ip netns delete n1; ip netns delete n2")?;
     Ok(())

@@ -11,7 +11,7 @@
 //! * `decode`: from a slot of the ring to a request.
 //! * `medium`: what is behind a disk, and one in memory.
 //!
-//! Frontends known to work: ours.
+//! Frontends known to work: ours, and xen-blkfront of Linux 6.1 (`minios-serves-disks-to-linux-and-to-itself`).
 //!
 //! Source: Xen's public/io/blkif.h as of 4.20; drivers/block/xen-blkfront.c of Linux, which insists on the operation in a
 //! response (of an indirect request: on what it does).
@@ -157,15 +157,12 @@ impl<H: Host + 'static, M: Medium + 'static> Service for Block<H, M> {
     }
 
     async fn connect(&self, link: &Link) -> Result<(Connection<H>, Keys), Problem> {
+        self.disk.host.linger().await;
         let protocol = link.text("protocol").await?;
         let Some(abi) = Abi::decode(protocol.as_deref()) else {
             return Err(Problem::Unsupported { key: "protocol".to_string(), value: protocol.unwrap_or_default() });
         };
-        if let Some(queues) = link.number::<u32>("multi-queue-num-queues").await?
-            && queues != 1
-        {
-            return Err(Problem::Unsupported { key: "multi-queue-num-queues".to_string(), value: queues.to_string() });
-        }
+        link.refuse_queues().await?;
         let mut references = Vec::new();
         match link.number::<u32>("ring-page-order").await? {
             None => references.push(link.grant("ring-ref").await?),

@@ -8,6 +8,8 @@
 //! * `receive`: from frames to the ring. A frontend without pages for a frame makes it wait, and the wire behind it drop.
 //! * `frame`: frames, and how one is cut.
 //!
+//! Frontends known to work: ours, and xen-netfront of Linux 6.1 (`minios-serves-a-network-to-linux`).
+//!
 //! Source: Xen's public/io/netif.h as of 4.20; drivers/net/xen-netback and xen-netfront.c of Linux, whose answers to what makes
 //! no sense are ours: an error for a frame that is odd, the end of the connection for a ring that is.
 //! Not modelled: several queues, the control ring, lists of groups (not offered), large frames on the way to a frontend.
@@ -106,16 +108,13 @@ impl<H: Host, W: Wire> Service for Net<H, W> {
     }
 
     async fn connect(&self, link: &Link) -> Result<(Connection<H>, Keys), Problem> {
+        self.host.linger().await;
         for key in ["request-rx-copy", "feature-rx-notify"] {
             if !link.flag(key).await? {
                 return Err(Problem::Unsupported { key: key.to_string(), value: "0".to_string() });
             }
         }
-        if let Some(queues) = link.number::<u32>("multi-queue-num-queues").await?
-            && queues != 1
-        {
-            return Err(Problem::Unsupported { key: "multi-queue-num-queues".to_string(), value: queues.to_string() });
-        }
+        link.refuse_queues().await?;
         let (transmit, receive) = (link.grant("tx-ring-ref").await?, link.grant("rx-ring-ref").await?);
         let ports: Vec<Port> = match link.number("event-channel-tx").await? {
             Some(port) => [Port(port), Port(link.required("event-channel-rx").await?)].into(),
