@@ -175,9 +175,11 @@ fn other_ways(context: &Context) -> Result<()> {
 }
 
 /// What a viewer on a German keyboard types, pressed and released, in scan code set 1: z, y, AltGr with Q, ö; then A with
-/// Shift, which nobody holds any more when the viewer has gone; then Escape by another one.
-const GERMAN: &[u8] =
-    &[0x15, 0x95, 0x2c, 0xac, 0xe0, 0x38, 0x10, 0x90, 0xe0, 0xb8, 0x27, 0xa7, 0x2a, 0x1e, 0xaa, 0x9e, 0x01, 0x81];
+/// Shift, which nobody holds any more when the viewer has gone; then a long h, and Escape, by another one.
+const GERMAN: &[u8] = &[
+    0x15, 0x95, 0x2c, 0xac, 0xe0, 0x38, 0x10, 0x90, 0xe0, 0xb8, 0x27, 0xa7, 0x2a, 0x1e, 0xaa, 0x9e, 0x23, 0x23, 0xa3,
+    0x01, 0x81,
+];
 
 /// Where keys are is up to the guest's configuration, for viewers that say only what is on them. Without a tablet, the pointer
 /// moves: viewers that can tell movements are told to.
@@ -202,6 +204,13 @@ fn hands(context: &Context) -> Result<()> {
     drop(viewer);
     guest.serial().wait_for("SCAN 9e", LIMIT)?;
     let mut viewer = guest.viewer()?;
+    // That a key is still down counts half a second after it went down, and not before.
+    const H_DOWN: [u8; 8] = [4, 1, 0, 0, 0, 0, 0, b'h'];
+    viewer.stream().write_all(&H_DOWN.repeat(8))?;
+    guest.serial().wait_for("SCAN 23", LIMIT)?;
+    thread::sleep(Duration::from_secs(1));
+    viewer.key('h'.into(), true)?;
+    viewer.key('h'.into(), false)?;
     viewer.key(ESCAPE, true)?;
     viewer.key(ESCAPE, false)?;
     let output = guest.serial().wait_for("PASS keyboard", LIMIT)?;
