@@ -12,7 +12,7 @@ use super::input::check_scan_codes;
 use crate::clients::{GvncClient, LibVncClient, NoVnc, Person, TigerVnc, Vncdotool, gvnccapture, vncsnapshot};
 use crate::domain::{DeviceModel, Guest, OWN_ADDRESS, OWN_ADDRESS_V6, OWN_PASSWORD, OWN_VNC, OWN_WEBSOCKET};
 use crate::suite::{Case, Context};
-use crate::vnc::{Screen, Viewer};
+use crate::vnc::Viewer;
 
 pub(super) const CASES: &[Case] = &[
     Case::new("the-stub-domain-shows-its-screen-itself", 600, shows),
@@ -78,19 +78,24 @@ fn others_viewers(context: &Context) -> Result<()> {
     let mut tiger = TigerVnc::open(port, OWN_PASSWORD, &context.logs)?.context("TigerVNC is not let in")?;
     let mut browser = NoVnc::open(websocket, OWN_PASSWORD)?.context("noVNC is not let in")?;
     let mut client = LibVncClient::build(port, OWN_PASSWORD, &context.logs)?;
-    let mut listener = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
+    let mut listener = GvncClient::open(port, OWN_PASSWORD, &context.logs)?.context("libgvnc is not let in")?;
     // There is no tablet yet.
     listener.wait_for("pointer relative")?;
     let mut tool = Vncdotool::install(&context.tools, port, OWN_PASSWORD, &context.logs)?;
     let reference = reference()?;
     let follower = client.follow()?;
-    let smaller = |screen: Screen| screen.height < reference.height;
-    ensure!(smaller(tiger.picture()?) && smaller(browser.picture()?), "the screen has its last mode already");
+    let expected = context.logs.join("reference.png");
+    reference.save(&expected)?;
+    let (first, watcher) = tool.watch(&expected)?;
+    for screen in [first, tiger.picture()?, browser.picture()?, listener.picture()?] {
+        ensure!(screen.height < reference.height, "the screen has its last mode already");
+    }
 
     guest.unpause()?;
     draw(context, &guest, &mut guest.viewer()?)?;
     guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; stty -F /dev/tty1 -echo; sleep 3\r")?;
     compare(&follower.picture()?, &reference).context("libvncclient")?;
+    compare(&watcher.picture()?, &reference).context("vncdotool")?;
     listener.wait_for("size 1024 768")?;
     listener.wait_for("pointer absolute")?;
     const CAPS_LOCK: u32 = 0xffe5;
@@ -103,8 +108,13 @@ fn others_viewers(context: &Context) -> Result<()> {
     let said = tiger.said()?;
     ensure!(said.contains("Enabling continuous updates"), "TigerVNC asks for each update:\n{said}");
     ensure!(said.contains("SetDesktopSize failed: 1"), "TigerVNC was not told that it cannot choose a size:\n{said}");
-    let persons: [(&str, &mut dyn Person); 4] =
-        [("TigerVNC", &mut tiger), ("noVNC", &mut browser), ("libvncclient", &mut client), ("vncdotool", &mut tool)];
+    let persons: [(&str, &mut dyn Person); 5] = [
+        ("TigerVNC", &mut tiger),
+        ("noVNC", &mut browser),
+        ("libvncclient", &mut client),
+        ("libgvnc", &mut listener),
+        ("vncdotool", &mut tool),
+    ];
     for (name, person) in persons {
         operate(context, &guest, name, person).with_context(|| name.to_owned())?;
     }
@@ -121,6 +131,7 @@ fn others_viewers(context: &Context) -> Result<()> {
     is_kept_out("TigerVNC", TigerVnc::open(port, WRONG, &context.logs)?.is_some())?;
     is_kept_out("noVNC", NoVnc::open(websocket, WRONG)?.is_some())?;
     is_kept_out("libvncclient", client.picture_by("raw", WRONG)?.is_some())?;
+    is_kept_out("libgvnc", GvncClient::open(port, WRONG, &context.logs)?.is_some())?;
     is_kept_out("vncdotool", tool.is_let_in(WRONG)?)?;
     is_kept_out("gvnccapture", gvnccapture(port, WRONG, &context.logs)?.is_some())
 }
@@ -218,7 +229,7 @@ fn hands(context: &Context) -> Result<()> {
 
     guest.serial().wait_for("READY mouse", LIMIT)?;
     let port = context.agent.forward(&guest.vnc_address(), 0)?;
-    let mut mover = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
+    let mut mover = GvncClient::open(port, OWN_PASSWORD, &context.logs)?.context("libgvnc is not let in")?;
     mover.wait_for("pointer relative")?;
     mover.tell("move 10 -5")?;
     guest.serial().wait_for("MOUSE 0 10 5 0", LIMIT)?;
