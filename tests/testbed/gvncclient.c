@@ -4,7 +4,7 @@
  *
  * It says, a line each: "ready" or "refused", "size WIDTH HEIGHT", "pointer absolute" or "pointer relative", "leds BITS",
  * "cursor WIDTH HEIGHT HOT-X HOT-Y RRGGBBAA", where the colour is that of the pixel below the hot spot's, "end".
- * It does, a line of standard input each: "key KEYSYM" presses and releases it, "move DX DY" moves the pointer, "point X Y"
+ * It does, a line of standard input each: "press KEYSYM" and "release KEYSYM", "move DX DY" moves the pointer, "point X Y"
  * says where it is, "click" presses the left button there, "resize WIDTH HEIGHT" asks for another size, "picture FILE" writes
  * what it has of the screen by now and says "written": "WIDTH HEIGHT\n", then red, green and blue of each pixel. It ends when
  * its standard input does. */
@@ -161,8 +161,9 @@ static gboolean obey(GIOChannel *input, GIOCondition condition, gpointer data)
         g_main_loop_quit(loop);
         return FALSE;
     }
-    if (sscanf(line, "key %i", &a) == 1) {
+    if (sscanf(line, "press %i", &a) == 1) {
         vnc_connection_key_event(connection, TRUE, a, 0);
+    } else if (sscanf(line, "release %i", &a) == 1) {
         vnc_connection_key_event(connection, FALSE, a, 0);
     } else if (sscanf(line, "move %i %i", &a, &b) == 2) {
         vnc_connection_pointer_event(connection, 0, 0x7fff + a, 0x7fff + b);

@@ -84,7 +84,9 @@ impl Person for GvncClient {
 
     fn type_line(&mut self, text: &str) -> Result<()> {
         const RETURN: u32 = 0xff0d;
-        text.chars().map(u32::from).chain([RETURN]).try_for_each(|key| self.tell(&format!("key {key}")))
+        let keys = text.chars().map(u32::from).chain([RETURN]);
+        keys.flat_map(|key| ["press", "release"].map(|word| format!("{word} {key}")))
+            .try_for_each(|order| self.tell(&order))
     }
 
     fn point(&mut self, places: &[(u16, u16)]) -> Result<()> {

@@ -100,8 +100,10 @@ fn others_viewers(context: &Context) -> Result<()> {
     listener.wait_for("pointer absolute")?;
     const CAPS_LOCK: u32 = 0xffe5;
     for lamps in ["leds 4", "leds 0"] {
-        listener.tell(&format!("key {CAPS_LOCK}"))?;
+        listener.tell(&format!("press {CAPS_LOCK}"))?;
         listener.wait_for(lamps)?;
+        // Not before: Linux hears nothing of its keyboard while it waits for that to take a command.
+        listener.tell(&format!("release {CAPS_LOCK}"))?;
         thread::sleep(Duration::from_secs(1));
     }
     // Fences come with continuous updates. The guest chooses the size, whoever asks for another one.
