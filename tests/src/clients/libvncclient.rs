@@ -38,9 +38,9 @@ impl LibVncClient {
         picture_of(&self.command(password, encoding, &[]).output()?)
     }
 
-    /// Connects, and follows the screen.
-    pub fn follow(&self) -> Result<Follower> {
-        let mut command = self.command(&self.password, "zrle", &["wait"]);
+    /// Connects, and follows the screen with this encoding.
+    pub fn follow(&self, encoding: &str) -> Result<Follower> {
+        let mut command = self.command(&self.password, encoding, &["wait"]);
         Ok(Follower(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?))
     }
 }

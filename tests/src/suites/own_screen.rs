@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::debian::{compare, draw, entry, reference};
 use super::everything::{tablet, tablet_by};
@@ -18,6 +18,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("the-stub-domain-shows-its-screen-itself", 600, shows),
     Case::new("others-viewers-look-type-and-point", 600, others_viewers),
     Case::new("keys-and-movements-of-viewers-arrive", 240, hands),
+    Case::new("viewers-of-the-largest-screen-take-little-memory", 300, memory),
 ];
 
 /// Viewers that are let in.
@@ -83,7 +84,7 @@ fn others_viewers(context: &Context) -> Result<()> {
     listener.wait_for("pointer relative")?;
     let mut tool = Vncdotool::install(&context.tools, port, OWN_PASSWORD, &context.logs)?;
     let reference = reference()?;
-    let follower = client.follow()?;
+    let follower = client.follow("zrle")?;
     let expected = context.logs.join("reference.png");
     reference.save(&expected)?;
     let (first, watcher) = tool.watch(&expected)?;
@@ -257,6 +258,61 @@ fn way(said: &str) -> i32 {
     packets.filter_map(|packet| packet.split(' ').nth(1)?.parse::<i32>().ok()).sum()
 }
 
+/// What the server may take with some viewers, in KiB.
+const MOST_MEMORY: usize = 4 << 10;
+
+/// What the server and its viewers take of the stub domain's memory, as that says itself: the largest screen, and pictures that
+/// nothing packs well.
+fn memory(context: &Context) -> Result<()> {
+    let config = context
+        .test_guest("memory", DeviceModel::Stubdom, "run=noise width=1920 height=1200")?
+        .own_screen("bridge=xenbr0,model=e1000,mac=00:16:3e:01:02:05");
+    let guest = context.start(&config)?;
+    guest.serial().wait_for("READY noise", LIMIT)?;
+    let port = context.agent.forward(&guest.vnc_address(), 0)?;
+    let client = LibVncClient::build(port, OWN_PASSWORD, &context.logs)?;
+    let encodings = ["zrle", "tight", "zlib", "hextile"];
+    let mut followers = Vec::new();
+    for (encoding, number) in encodings.iter().zip(1..) {
+        followers.push(client.follow(encoding)?);
+        // One who knocks while another one is at the door is turned away.
+        context.wait_for_stubdom_log(guest.name(), &[&format!("viewer {number} of {VIEWERS};")])?;
+    }
+    for letter in "abc".chars() {
+        let known = guest.serial().text().len();
+        guest.serial().send(&[u8::try_from(letter)?])?;
+        guest.serial().wait_for_past(known, &letter.to_string(), LIMIT)?;
+    }
+    let screens: Vec<_> = thread::scope(|scope| {
+        let looks: Vec<_> = followers.into_iter().map(|follower| scope.spawn(|| follower.picture())).collect();
+        looks.into_iter().map(|look| look.join().unwrap_or_else(|_| bail!("a viewer has failed"))).collect()
+    });
+    let expected = guest.viewer()?.picture()?.clone();
+    for (encoding, screen) in encodings.iter().zip(screens) {
+        compare(&screen?, &expected).with_context(|| format!("libvncclient with encoding {encoding}"))?;
+    }
+    let log = context.wait_for_stubdom_log(guest.name(), &["VNC: viewers: 3;", "VNC: viewers: 0;"])?;
+    let taken = server_memory(&log).with_context(|| format!("what the server takes is not in the log:\n{log}"))?;
+    println!("        the VNC server with {} viewers takes {taken} KiB", encodings.len());
+    ensure!(taken <= MOST_MEMORY, "the server takes {taken} KiB:\n{log}");
+    guest.serial().send(b"q")?;
+    guest.wait_for_end(LIMIT)
+}
+
+/// What the server takes without viewers, and what those add to that at most, in KiB.
+fn server_memory(log: &str) -> Option<usize> {
+    let alone: usize = log.split_once("), with ")?.1.split(' ').next()?.parse().ok()?;
+    // What was in use then, and at most since the time before, whenever a viewer came or left.
+    let mut times = log.lines().filter_map(|line| {
+        let (_, words) = line.split_once("; memory")?;
+        let mut numbers = words.split(' ').filter_map(|word| word.parse::<usize>().ok());
+        Some((numbers.next()?, numbers.nth(1)?))
+    });
+    let (before, _) = times.next()?;
+    let most = times.map(|(_, most)| most).max()?;
+    (most + alone).checked_sub(before)
+}
+
 /// As many viewers as there can be see the same at the same time, though one of them never reads and one sends what is no
 /// message; one more is not let in.
 fn crowd(guest: &Guest) -> Result<()> {
@@ -281,4 +337,18 @@ fn crowd(guest: &Guest) -> Result<()> {
     viewers.push(guest.viewer()?);
     ensure!(guest.viewer().is_err(), "there are more viewers than there can be");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_log_says_what_a_server_takes() {
+        let log = "[  0.1] VNC: port 5901 of 02:16:3e:01:02:05 (10.0.9.77), with 256 KiB of memory
+[  1.0] VNC: 10.0.9.1 has connected, viewer 1 of 8; memory before: 1000 KiB of 31208 in use, 9000 at most
+[  2.0] VNC: 10.0.9.1 has connected, viewer 2 of 8; memory before: 1500 KiB of 31208 in use, 1700 at most
+[  3.0] VNC: 10.0.9.1 has left
+[  3.0] VNC: viewers: 1; memory: 1400 KiB of 31208 in use, 2100 at most";
+        assert_eq!(super::server_memory(log), Some(1356));
+        assert_eq!(super::server_memory("VNC: port 5901 (10.0.9.77), with 256 KiB of memory"), None);
+    }
 }
