@@ -838,7 +838,7 @@ impl<C: Card + ?Sized> Machine<C> {
     pub fn input<H: Host>(&mut self, host: &mut H, event: InputEvent) {
         let mut cards = self.cards.iter_mut().filter_map(|slot| slot.card.as_mut());
         if !cards.any(|card| card.input(host, event)) {
-            self.i8042.input(event);
+            self.i8042.input(event, host.now());
         }
         self.report_lines(host);
     }

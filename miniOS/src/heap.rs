@@ -9,6 +9,7 @@
 
 use crate::addr::{VirtAddr, pages_for};
 use alloc::alloc::{GlobalAlloc, Layout};
+use core::fmt;
 use core::ptr::{self, NonNull};
 use spin::Mutex;
 use xen_abi::PAGE_SIZE;
@@ -37,7 +38,37 @@ pub(crate) unsafe fn begin(start: VirtAddr, end: VirtAddr) {
 /// Bytes that are free now, not counting gaps between small objects.
 #[must_use]
 pub fn free_bytes() -> usize {
-    POOL.try_lock().map_or(0, |pool| pool.free_pages * PAGE_SIZE + pool.small.free())
+    POOL.try_lock().map_or(0, |pool| pool.free_bytes())
+}
+
+/// How much of the heap is in use, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Now.
+    pub used: usize,
+    /// The most that was at a time since the start, or since [`forget_most`].
+    pub most: usize,
+    /// All that there is.
+    pub total: usize,
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} KiB of {} in use, {} at most", self.used >> 10, self.total >> 10, self.most >> 10)
+    }
+}
+
+/// How much is in use now, and was at most.
+#[must_use]
+pub fn usage() -> Usage {
+    POOL.try_lock().map_or_else(Usage::default, |pool| pool.usage())
+}
+
+/// Lets [`Usage::most`] begin anew.
+pub fn forget_most() {
+    if let Some(mut pool) = POOL.try_lock() {
+        pool.forget_most();
+    }
 }
 
 // SAFETY: `Pool` hands out memory that nobody else has, aligned and as large as asked for, until it is given back.
@@ -62,6 +93,9 @@ struct Pool {
     /// Address of the lowest run of free pages, 0 for none.
     first_run: usize,
     free_pages: usize,
+    /// The fewest bytes that were free at a time since [`forget_most`].
+    least_free: usize,
+    pages: usize,
 }
 
 /// What a run of free pages says at its start.
@@ -75,7 +109,28 @@ struct Run {
 
 impl Pool {
     const fn new() -> Self {
-        Self { small: linked_list_allocator::Heap::empty(), small_start: 0, small_end: 0, first_run: 0, free_pages: 0 }
+        Self {
+            small: linked_list_allocator::Heap::empty(),
+            small_start: 0,
+            small_end: 0,
+            first_run: 0,
+            free_pages: 0,
+            least_free: 0,
+            pages: 0,
+        }
+    }
+
+    fn free_bytes(&self) -> usize {
+        self.free_pages * PAGE_SIZE + self.small.free()
+    }
+
+    fn usage(&self) -> Usage {
+        let total = self.pages * PAGE_SIZE;
+        Usage { used: total - self.free_bytes(), most: total - self.least_free, total }
+    }
+
+    fn forget_most(&mut self) {
+        self.least_free = self.free_bytes();
     }
 
     /// # Safety
@@ -85,9 +140,17 @@ impl Pool {
         self.small_end = start;
         // SAFETY: the caller gives these pages away.
         unsafe { self.give(start, pages) };
+        self.pages = pages;
+        self.forget_most();
     }
 
     fn allocate(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let start = self.find(layout);
+        self.least_free = self.least_free.min(self.free_bytes());
+        start
+    }
+
+    fn find(&mut self, layout: Layout) -> Option<NonNull<u8>> {
         if is_large(layout) {
             return self.allocate_pages(layout);
         }
@@ -289,6 +352,25 @@ mod tests {
         assert_eq!(pool.first_run, start);
         assert_eq!(read_run(start).pages, 64);
         assert_eq!(pool.free_pages, 64);
+    }
+
+    #[test]
+    fn the_most_that_was_in_use_is_known() {
+        let (mut pool, _) = pool(64);
+        assert_eq!(pool.usage(), Usage { used: 0, most: 0, total: 64 * PAGE_SIZE });
+        let (pages, few) = (layout(10 * PAGE_SIZE, PAGE_SIZE), layout(1000, 8));
+        let start = pool.allocate(pages).expect("ten pages");
+        // SAFETY: allocated above with this layout.
+        unsafe { pool.deallocate(start, pages) };
+        let small = pool.allocate(few).expect("a thousand bytes");
+        let Usage { used, most, .. } = pool.usage();
+        assert_eq!(most, 10 * PAGE_SIZE);
+        assert!((1000..2000).contains(&used), "{used}");
+        pool.forget_most();
+        assert_eq!(pool.usage().most, used);
+        // SAFETY: allocated above with this layout.
+        unsafe { pool.deallocate(small, few) };
+        assert_eq!(pool.usage(), Usage { used: 0, most: used, total: 64 * PAGE_SIZE });
     }
 
     #[test]

@@ -2,10 +2,12 @@
  *
  *     gvncclient PORT PASSWORD
  *
- * It says, a line each: "ready", "size WIDTH HEIGHT", "pointer absolute" or "pointer relative", "leds BITS",
+ * It says, a line each: "ready" or "refused", "size WIDTH HEIGHT", "pointer absolute" or "pointer relative", "leds BITS",
  * "cursor WIDTH HEIGHT HOT-X HOT-Y RRGGBBAA", where the colour is that of the pixel below the hot spot's, "end".
- * It does, a line of standard input each: "key KEYSYM" presses and releases it, "move DX DY" moves the pointer,
- * "resize WIDTH HEIGHT" asks for another size. It ends when its standard input does. */
+ * It does, a line of standard input each: "press KEYSYM" and "release KEYSYM", "move DX DY" moves the pointer, "point X Y"
+ * says where it is, "click" presses the left button there, "resize WIDTH HEIGHT" asks for another size, "picture FILE" writes
+ * what it has of the screen by now and says "written": "WIDTH HEIGHT\n", then red, green and blue of each pixel. It ends when
+ * its standard input does. */
 #include <gvnc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@
 static const char *password;
 static GMainLoop *loop;
 static guint8 *pixels;
+static int pointer_x, pointer_y;
 
 /* A framebuffer of the right size, and all of the picture for it. */
 static void take_size(VncConnection *connection, int width, int height)
@@ -105,6 +108,13 @@ static void give_credential(VncConnection *connection, GValueArray *wanted)
     vnc_connection_set_credential(connection, VNC_CONNECTION_CREDENTIAL_PASSWORD, password);
 }
 
+static void refused(VncConnection *connection, const char *reason)
+{
+    (void)connection;
+    (void)reason;
+    printf("refused\n");
+}
+
 static void ended(VncConnection *connection)
 {
     (void)connection;
@@ -112,10 +122,38 @@ static void ended(VncConnection *connection)
     g_main_loop_quit(loop);
 }
 
+/* One of the three colours of a pixel, in eight bits. */
+static int colour(guint32 pixel, int shift, int max)
+{
+    return (int)((pixel >> shift) & (guint32)max) * 255 / max;
+}
+
+static void write_picture(VncConnection *connection, const char *name)
+{
+    const VncPixelFormat *format = vnc_connection_get_pixel_format(connection);
+    int width = vnc_connection_get_width(connection), height = vnc_connection_get_height(connection), i;
+    FILE *file = fopen(name, "wb");
+
+    if (!file || !pixels || format->bits_per_pixel != 32)
+        exit(1);
+    fprintf(file, "%d %d\n", width, height);
+    for (i = 0; i < width * height; i++) {
+        guint32 pixel;
+
+        memcpy(&pixel, pixels + 4 * i, 4);
+        fputc(colour(pixel, format->red_shift, format->red_max), file);
+        fputc(colour(pixel, format->green_shift, format->green_max), file);
+        fputc(colour(pixel, format->blue_shift, format->blue_max), file);
+    }
+    fclose(file);
+    printf("written\n");
+}
+
 static gboolean obey(GIOChannel *input, GIOCondition condition, gpointer data)
 {
     VncConnection *connection = data;
     gchar *line = NULL;
+    char name[1024];
     int a, b;
 
     (void)condition;
@@ -123,11 +161,21 @@ static gboolean obey(GIOChannel *input, GIOCondition condition, gpointer data)
         g_main_loop_quit(loop);
         return FALSE;
     }
-    if (sscanf(line, "key %i", &a) == 1) {
+    if (sscanf(line, "press %i", &a) == 1) {
         vnc_connection_key_event(connection, TRUE, a, 0);
+    } else if (sscanf(line, "release %i", &a) == 1) {
         vnc_connection_key_event(connection, FALSE, a, 0);
     } else if (sscanf(line, "move %i %i", &a, &b) == 2) {
         vnc_connection_pointer_event(connection, 0, 0x7fff + a, 0x7fff + b);
+    } else if (sscanf(line, "point %i %i", &a, &b) == 2) {
+        pointer_x = a;
+        pointer_y = b;
+        vnc_connection_pointer_event(connection, 0, pointer_x, pointer_y);
+    } else if (!strcmp(line, "click\n")) {
+        vnc_connection_pointer_event(connection, 1, pointer_x, pointer_y);
+        vnc_connection_pointer_event(connection, 0, pointer_x, pointer_y);
+    } else if (sscanf(line, "picture %1023[^\n]", name) == 1) {
+        write_picture(connection, name);
     } else if (sscanf(line, "resize %i %i", &a, &b) == 2) {
         vnc_connection_set_size(connection, a, b);
     }
@@ -152,6 +200,7 @@ int main(int argc, char **argv)
     g_signal_connect(connection, "vnc-cursor-changed", G_CALLBACK(cursor_changed), NULL);
     g_signal_connect(connection, "vnc-auth-choose-type", G_CALLBACK(choose_authentication), NULL);
     g_signal_connect(connection, "vnc-auth-credential", G_CALLBACK(give_credential), NULL);
+    g_signal_connect(connection, "vnc-auth-failure", G_CALLBACK(refused), NULL);
     g_signal_connect(connection, "vnc-disconnected", G_CALLBACK(ended), NULL);
     g_timeout_add(100, look_at_leds, connection);
     g_io_add_watch(g_io_channel_unix_new(0), G_IO_IN | G_IO_HUP, obey, connection);

@@ -60,10 +60,15 @@ static int perform(rfbClient *client, char **words)
             while (poll(&input, 1, 0) == 0)
                 if (!listen_for_a_moment(client))
                     return 0;
-            /* What is on its way. */
-            for (i = 0; i < 20; i++)
+            /* What is on its way: until nothing came for two seconds. */
+            for (i = 0; i < 20; i++) {
+                int before = pixels_drawn;
+
                 if (!listen_for_a_moment(client))
                     return 0;
+                if (pixels_drawn != before)
+                    i = 0;
+            }
         } else if (!strcmp(*words, "type")) {
             for (const char *letter = *++words; *letter; letter++)
                 press(client, (unsigned char)*letter);

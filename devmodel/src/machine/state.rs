@@ -20,7 +20,7 @@ use crate::xen_platform::{self, UnplugMask, XenPlatform};
 use alloc::vec::Vec;
 
 /// What a saved state begins with: a mark, and the number of this form of it.
-const FORMAT: u32 = u32::from_be_bytes(*b"PC\0\x02");
+const FORMAT: u32 = u32::from_be_bytes(*b"PC\0\x03");
 
 /// A saved state, as [`Machine::save`] writes it and [`Machine::restore`] reads it.
 type Saved = (u32, Instant, (bool, u16, Vec<Vec<u8>>), Chipset, Devices, Vec<Option<Vec<u8>>>);

@@ -1,9 +1,12 @@
 //! The keyboard at the other end of the cable: 105 keys and more, scan code sets 1, 2 and 3.
 //!
-//! Source: IBM PS/2 Hardware Interface Technical Reference, "Keyboards (101- and 102-key)": commands, sets, buffer.
+//! Source: IBM PS/2 Hardware Interface Technical Reference, "Keyboards (101- and 102-key)": commands, sets, buffer, repetition
+//! ("typematic": delay and rate, each within 20 %, default 500 ms and 10.9 a second; the last key that was pressed).
 //!
-//! Repetition ("typematic") is the viewer's: a key that is reported down again while it is down sends its code again,
-//! unless set 3 was told not to repeat it. The rate that the guest sets is kept and has no effect.
+//! Repetition ("typematic") takes two. That the key which went down last is reported down again says that it is still held; it
+//! sends its code again where the guest's delay and rate let it. So no key repeats faster than the guest wants, or than the
+//! viewer does, and none repeats by itself while the word of its release is on its way. Keys that were pressed before the last
+//! one do not repeat, nor does Pause, nor those that set 3 was told not to repeat.
 //!
 //! Not modelled: the shift codes that a real keyboard wraps around the keys of the grey block while Num Lock or Shift is
 //! on (systems ignore them); which keys of set 3 do not repeat or are silent when released by default: all do both until
@@ -12,6 +15,7 @@
 //! Invariant: answers to commands always fit, because each command drops those of the one before.
 
 use super::keys::{self, KEY_SYSRQ, KEYS_ALT, KEYS_CTRL, KEYS_SHIFT, Key};
+use crate::time::Instant;
 use heapless::{Deque, Vec};
 use serde::{Deserialize, Serialize};
 
@@ -73,14 +77,48 @@ impl ByteSet {
     }
 }
 
+/// Delay and rate of repetition, as the parameter of command 0xf3 has them: bits 5 and 6, and 0 to 4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Typematic(u8);
+
+impl Typematic {
+    /// After power on: 10.9 codes a second after half a second.
+    const DEFAULT: Self = Self(0x2b);
+
+    /// From the first code of a key to the second, in nanoseconds: 250 ms and as much for each step.
+    fn delay(self) -> u64 {
+        (u64::from(self.0 >> 5 & 3).saturating_add(1)).saturating_mul(250_000_000)
+    }
+
+    /// From one code to the next, in nanoseconds: (8 + A) × 2^B / 240 s, with A in bits 0 to 2 and B in bits 3 and 4.
+    fn period(self) -> u64 {
+        let steps = u64::from(self.0 & 7).saturating_add(8).wrapping_shl(u32::from(self.0 >> 3 & 3));
+        steps.saturating_mul(1_000_000_000).wrapping_div(240)
+    }
+
+    /// By how much a code may come before its time, in nanoseconds. Keyboards are that exact; and a viewer that repeats as fast as
+    /// the guest wants would be only half as fast if a word of it that comes a little too early did not count.
+    fn tolerance(self) -> u64 {
+        self.period().wrapping_div(5)
+    }
+}
+
+/// A key that repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Repetition {
+    /// Its `KEY_*` number.
+    code: u16,
+    /// When it sends its code again.
+    due: Instant,
+}
+
 /// The keyboard.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Keyboard {
     set: Set,
     scanning: bool,
     lamps: u8,
-    /// Rate and delay as the command gives them.
-    rate: u8,
+    typematic: Typematic,
     awaits: Option<Awaits>,
     /// Set 3: keys, by code, that repeat.
     repeating: ByteSet,
@@ -88,6 +126,8 @@ pub struct Keyboard {
     releasing: ByteSet,
     /// Keys, by `KEY_*` number, that are down.
     down: ByteSet,
+    /// The key that went down last, while it is down.
+    repetition: Option<Repetition>,
     /// Print Screen was pressed with Alt, so it is released as the other key that it then is.
     print_screen_with_alt: bool,
     last_sent: u8,
@@ -107,11 +147,12 @@ impl Keyboard {
             set: Set::Two,
             scanning: true,
             lamps: 0,
-            rate: DEFAULT_RATE,
+            typematic: Typematic::DEFAULT,
             awaits: None,
             repeating: ByteSet::FULL,
             releasing: ByteSet::FULL,
             down: ByteSet([0; 4]),
+            repetition: None,
             print_screen_with_alt: false,
             last_sent: 0,
             answers: Deque::new(),
@@ -121,7 +162,7 @@ impl Keyboard {
 
     /// The state after a self-test; the keys are where they are.
     pub(super) fn after_reset(&self) -> Self {
-        Self { down: self.down, ..Self::new() }
+        Self { down: self.down, repetition: self.repetition, ..Self::new() }
     }
 
     pub(super) const fn lamps(&self) -> u8 {
@@ -142,18 +183,48 @@ impl Keyboard {
     }
 
     /// A key went down, is still down, or went up.
-    pub(super) fn key(&mut self, code: u16, down: bool) {
+    pub(super) fn key(&mut self, code: u16, down: bool, now: Instant) {
         let Some(key) = keys::key(code) else { return };
         let was_down = self.down.contains(code);
         self.down.set(code, down);
-        if !self.scanning || (!down && !was_down) {
+        match (was_down, down, self.repetition) {
+            // Nobody repeats a key that was not pressed last: who presses it is somebody whose release of it got lost.
+            (false, true, _) | (true, true, None) => {
+                self.repetition = Some(Repetition { code, due: now.after(self.typematic.delay()) });
+            }
+            (true, true, Some(_)) if !self.repeats(key, code, now) => return,
+            (true, true, Some(_)) => {}
+            (true, false, Some(repetition)) if repetition.code == code => self.repetition = None,
+            (true, false, _) => {}
+            (false, false, _) => return,
+        }
+        if !self.scanning {
             return;
         }
         if self.set == Set::Three {
-            self.send_set_3(code, down, was_down);
+            self.send_set_3(code, down);
         } else {
             self.send(key, code, down);
         }
+    }
+
+    /// Whether a key that is still down sends its code again. Then, it is a while until it does so the next time.
+    fn repeats(&mut self, key: Key, code: u16, now: Instant) -> bool {
+        let can = match self.set {
+            Set::One | Set::Two => !matches!(key, Key::Pause),
+            Set::Three => keys::set_3(code).is_some_and(|code| self.repeating.contains(u16::from(code))),
+        };
+        let typematic = self.typematic;
+        let Some(repetition) = self.repetition.as_mut().filter(|repetition| repetition.code == code) else {
+            return false;
+        };
+        if !can || !self.scanning || now.after(typematic.tolerance()) < repetition.due {
+            return false;
+        }
+        // Time by which this code is early or late is made up for by the next ones, as far as it is tolerated.
+        let late = now.since(repetition.due).saturating_sub(typematic.tolerance());
+        repetition.due = repetition.due.after(late).after(typematic.period());
+        true
     }
 
     /// A byte from the controller.
@@ -212,7 +283,7 @@ impl Keyboard {
     fn take_parameter(&mut self, awaits: Awaits, value: u8) {
         match awaits {
             Awaits::Lamps => self.lamps = value & 0x07,
-            Awaits::Rate => self.rate = value & 0x7f,
+            Awaits::Rate => self.typematic = Typematic(value & 0x7f),
             Awaits::Set => {
                 self.set = match value {
                     0 => {
@@ -253,7 +324,7 @@ impl Keyboard {
     /// "Default conditions": buffer empty, rate, behaviour of keys. The set stays.
     fn set_defaults(&mut self) {
         self.codes.clear();
-        self.rate = DEFAULT_RATE;
+        self.typematic = Typematic::DEFAULT;
         self.repeating = ByteSet::FULL;
         self.releasing = ByteSet::FULL;
     }
@@ -299,12 +370,10 @@ impl Keyboard {
         self.queue(&sequence.bytes);
     }
 
-    fn send_set_3(&mut self, code: u16, down: bool, was_down: bool) {
+    fn send_set_3(&mut self, code: u16, down: bool) {
         let Some(code) = keys::set_3(code) else { return };
         if down {
-            if !was_down || self.repeating.contains(u16::from(code)) {
-                self.queue(&[code]);
-            }
+            self.queue(&[code]);
         } else if self.releasing.contains(u16::from(code)) {
             self.queue(&[0xf0, code]);
         }
@@ -326,9 +395,6 @@ impl Keyboard {
         }
     }
 }
-
-/// Rate and delay after power on: 10.9 characters a second after half a second.
-const DEFAULT_RATE: u8 = 0x2b;
 
 /// What commands 0xf7 to 0xfd make keys of set 3 do.
 const fn behaviour(command: u8) -> Behaviour {

@@ -25,6 +25,7 @@ pub mod mouse;
 mod tests;
 
 use crate::host::{InputEvent, Level};
+use crate::time::Instant;
 use bitflags::bitflags;
 use keyboard::Keyboard;
 use mouse::Mouse;
@@ -229,10 +230,10 @@ impl I8042 {
         Level::from(full && self.command_byte.contains(CommandByte::MOUSE_INTERRUPT))
     }
 
-    /// Hands an event to the keyboard or the mouse.
-    pub fn input(&mut self, event: InputEvent) {
+    /// Hands an event that happens `now` to the keyboard or the mouse.
+    pub fn input(&mut self, event: InputEvent, now: Instant) {
         match event {
-            InputEvent::Key { code, down } => self.keyboard.key(code, down),
+            InputEvent::Key { code, down } => self.keyboard.key(code, down, now),
             InputEvent::Button { .. } | InputEvent::Motion { .. } | InputEvent::Position { .. } => {
                 self.mouse.input(event);
             }

@@ -14,6 +14,7 @@ struct Machine {
     levels: [Level; 2],
     /// Edges seen on IRQ 1 and IRQ 12.
     edges: [usize; 2],
+    now: Instant,
 }
 
 impl Machine {
@@ -105,12 +106,31 @@ impl Machine {
     }
 
     fn input(&mut self, event: InputEvent) {
-        self.i8042.input(event);
+        self.i8042.input(event, self.now);
         self.settle();
     }
 
     fn key(&mut self, code: u16, down: bool) {
         self.input(InputEvent::Key { code, down });
+    }
+
+    /// Lets milliseconds pass.
+    fn wait(&mut self, milliseconds: u64) {
+        self.now = self.now.after(milliseconds * 1_000_000);
+    }
+
+    /// Holds a key for so many milliseconds, while a viewer says so in intervals of this length, and gives the times at which its
+    /// code came, counted from when it went down.
+    fn hold(&mut self, code: u16, milliseconds: u64, interval: u64) -> Vec<u64> {
+        let mut times = Vec::new();
+        for count in 0..milliseconds.div_ceil(interval) {
+            self.key(code, true);
+            times.extend(self.drain().first().map(|_| count * interval));
+            self.wait(interval);
+        }
+        self.key(code, false);
+        self.drain();
+        times
     }
 
     fn press_and_release(&mut self, code: u16) -> Vec<u8> {
@@ -302,11 +322,15 @@ fn keys_of_set_3_can_be_told_what_to_send() {
     assert_eq!(machine.keyboard(&[0xf9]), [0xfa]);
     assert_eq!(machine.press_and_release(30), [0x1c]);
     assert_eq!(machine.keyboard(&[0xfc, 0x1c, 0x1b, 0xf4]), [0xfa, 0xfa, 0xfa, 0xfa]);
-    machine.key(30, true);
-    assert_eq!(machine.press_and_release(30), [0x1c, 0xf0, 0x1c]);
+    for _ in 0..5 {
+        machine.key(30, true);
+        machine.wait(1000);
+    }
+    assert_eq!(machine.press_and_release(30), [0x1c, 0xf0, 0x1c], "it does not repeat");
     assert_eq!(machine.press_and_release(48), [0x32]);
     assert_eq!(machine.keyboard(&[0xfa]), [0xfa]);
     machine.key(48, true);
+    machine.wait(1000);
     assert_eq!(machine.press_and_release(48), [0x32, 0x32, 0xf0, 0x32]);
 }
 
@@ -333,6 +357,9 @@ fn a_key_that_stays_down_repeats_and_a_release_without_a_press_is_nothing() {
     let mut machine = Machine::new(TRANSLATE);
     machine.key(30, true);
     machine.key(30, true);
+    machine.wait(500);
+    machine.key(30, true);
+    machine.key(30, true);
     machine.key(30, false);
     machine.key(30, false);
     assert_eq!(machine.drain(), [0x1e, 0x1e, 0x9e]);
@@ -340,6 +367,114 @@ fn a_key_that_stays_down_repeats_and_a_release_without_a_press_is_nothing() {
     machine.key(0x2ff, true);
     machine.key(u16::MAX, true);
     assert!(machine.drain().is_empty());
+}
+
+/// Set Typematic Rate/Delay: bits 5 and 6 are the delay in steps of 250 ms, bits 0 to 4 the rate, from 30 to 2 a second.
+#[test]
+fn a_key_repeats_no_sooner_and_no_faster_than_the_guest_wants() {
+    for (parameter, delay, period) in
+        [(0x00, 250, 33.3), (0x2b, 500, 91.7), (0x54, 750, 200.0), (0x7f, 1000, 500.0), (0xe0, 1000, 33.3)]
+    {
+        let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+        machine.keyboard(&[0xf3, parameter]);
+        let times = machine.hold(30, 5000, 1);
+        let [0, first, ref rest @ ..] = times[..] else { panic!("{times:?}") };
+        assert!(first <= delay && first * 10 >= delay * 8, "{parameter:#x}: {first} ms");
+        let mean = (rest[rest.len() - 1] - first) as f64 / rest.len() as f64;
+        assert!((mean / period - 1.0).abs() < 0.02, "{parameter:#x}: every {mean} ms");
+        let shortest = times.windows(2).map(|pair| pair[1] - pair[0]).min().unwrap() as f64;
+        assert!(shortest > period * 0.59, "{parameter:#x}: {shortest} ms");
+    }
+}
+
+/// What the viewer repeats a little faster than the guest wants is not halved, and what it repeats more slowly comes as it is.
+#[test]
+fn a_key_repeats_as_fast_as_the_viewer_where_the_guest_lets_it() {
+    for (interval, least) in [(200, 10), (50, 38), (40, 47), (34, 55), (33, 55), (30, 51), (25, 51), (17, 51)] {
+        let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+        machine.keyboard(&[0xf3, 0x00]);
+        let count = machine.hold(30, 2250, interval).len();
+        assert!((least..=63).contains(&count), "every {interval} ms: {count}");
+    }
+}
+
+/// "Only the last key pressed repeats. Repetition stops when it is released, even if other keys are held down."
+#[test]
+fn the_key_that_was_pressed_last_repeats_and_no_other() {
+    let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+    machine.key(30, true);
+    machine.wait(900);
+    machine.key(48, true);
+    assert_eq!(machine.drain(), [0x1c, 0x32]);
+    machine.wait(400);
+    machine.key(30, true);
+    machine.key(48, true);
+    assert!(machine.drain().is_empty(), "one is not the last, and the other was not long enough down");
+    machine.wait(100);
+    machine.key(30, true);
+    machine.key(48, true);
+    assert_eq!(machine.drain(), [0x32]);
+    // That another one is released changes nothing.
+    machine.key(30, false);
+    machine.wait(100);
+    machine.key(48, true);
+    assert_eq!(machine.drain(), [0xf0, 0x1c, 0x32]);
+    machine.wait(10_000);
+    assert!(machine.drain().is_empty(), "no key repeats while nobody says that it is held");
+}
+
+/// A viewer that was elsewhere when the key went up.
+#[test]
+fn a_key_whose_release_got_lost_can_be_pressed() {
+    let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+    machine.key(30, true);
+    machine.press_and_release(48);
+    assert_eq!(machine.press_and_release(30), [0x1c, 0xf0, 0x1c]);
+}
+
+#[test]
+fn pause_does_not_repeat() {
+    let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+    assert_eq!(machine.hold(119, 3000, 100), [0]);
+}
+
+#[test]
+fn defaults_and_resets_give_the_default_rate() {
+    for command in [0xf5, 0xf6, 0xff] {
+        let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+        machine.keyboard(&[0xf3, 0x7f, command, 0xf4]);
+        assert_eq!(machine.hold(30, 700, 10), [0, 490, 580, 670], "{command:#x}");
+    }
+}
+
+/// As where somebody holds a key to get at the menu of the firmware.
+#[test]
+fn a_key_that_is_held_during_a_reset_repeats_afterwards() {
+    let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+    machine.key(1, true);
+    machine.drain();
+    machine.keyboard(&[0xf5]);
+    machine.wait(1000);
+    machine.key(1, true);
+    assert!(machine.drain().is_empty());
+    machine.keyboard(&[0xff]);
+    machine.key(1, true);
+    assert_eq!(machine.drain(), [0x76]);
+}
+
+#[test]
+fn repetition_goes_on_in_a_machine_that_takes_over() {
+    let mut machine = Machine::new(KEYBOARD_AND_MOUSE_INTERRUPTS);
+    machine.keyboard(&[0xf3, 0x34]);
+    machine.key(30, true);
+    machine.drain();
+    machine.wait(300);
+    let saved = crate::state::to_bytes(&machine.i8042);
+    let mut other =
+        Machine { i8042: crate::state::from_bytes(&saved).unwrap(), now: machine.now, ..Machine::default() };
+    for machine in [&mut machine, &mut other] {
+        assert_eq!(machine.hold(30, 700, 10), [160, 360, 560]);
+    }
 }
 
 /// "When the buffer is full, the 17th byte is replaced by an overrun code."

@@ -4,7 +4,7 @@ use super::{SocketHandle, Stack};
 use crate::clock::Instant;
 use crate::front::Platform;
 
-/// A port of TCP that is listened to. One who knocks waits until the one before was let in.
+/// A port of TCP that is listened to. One who knocks before the one before was let in is turned away.
 #[derive(Debug)]
 pub struct Listener {
     port: u16,

@@ -10,6 +10,7 @@ use minios::clock;
 use minios::exec::Spawner;
 use minios::front::XenDomain as Domain;
 use minios::front::net::{Net, Options};
+use minios::heap;
 use minios::net::Stack;
 use minios::random;
 use minios::xenstore::Xenstore;
@@ -73,14 +74,16 @@ pub(super) async fn open(
     if addresses.is_empty() {
         let _ = addresses.add("dhcp");
     }
+    let free = heap::free_bytes();
     let mut stack = Stack::new(net, address, alone, &addresses, random::next(), clock::now());
     let name = plan.name.as_deref().unwrap_or("guest");
     let server = Server::new(&mut stack, &format!("{name} - Xen stub domain"), vnc, password, keymap(plan));
     let [a, b, c, d, e, f] = address;
     info!(
-        "VNC: port {} of {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} ({})",
+        "VNC: port {} of {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} ({}), with {} KiB of memory",
         vnc.port,
-        if stack.addresses().is_empty() { String::from("an address by DHCP") } else { stack.addresses() }
+        if stack.addresses().is_empty() { String::from("an address by DHCP") } else { stack.addresses() },
+        free.saturating_sub(heap::free_bytes()) >> 10
     );
     Ok((OwnScreen { stack, server }, (!alone).then_some(address)))
 }

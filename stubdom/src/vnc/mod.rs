@@ -2,6 +2,9 @@
 //!
 //! It listens only where it was told to ([`Vnc`]), on a [`Stack`] of the domain's own, which may have other users. Every
 //! viewer has a socket and a session of its own; what is drawn is marked in all of them, and each is sent as much of it as it takes.
+//!
+//! Whenever a viewer comes or leaves, the log says how much memory is in use, and how much was at most since the time
+//! before.
 
 mod changes;
 mod password;
@@ -215,6 +218,7 @@ impl Server {
     /// Makes viewers of those who have come.
     fn let_in(&mut self, stack: &mut Stack<impl Platform + 'static>, now: Instant) {
         for (line, door) in &mut self.doors {
+            let memory = heap::usage();
             let Some(socket) = door.accept(stack, now) else { continue };
             let peer = stack.socket(socket).remote_endpoint().map(|peer| format!("{}", peer.addr)).unwrap_or_default();
             let reason = if self.viewers.len() >= VIEWERS_MAX {
@@ -231,7 +235,9 @@ impl Server {
                 stack.close(socket, now);
                 continue;
             }
-            info!("VNC: {peer} has connected");
+            let number = self.viewers.len().saturating_add(1);
+            info!("VNC: {peer} has connected, viewer {number} of {VIEWERS_MAX}; memory before: {memory}");
+            heap::forget_most();
             let [low, high] = [random::next(), random::next()].map(u64::to_le_bytes);
             let mut challenge = [0; 16];
             for (byte, random) in challenge.iter_mut().zip(low.into_iter().chain(high)) {
@@ -273,6 +279,9 @@ impl Server {
             event => console.input(event),
         });
         stack.close(viewer.socket(), now);
+        drop(viewer);
+        info!("VNC: viewers: {}; memory: {}", self.viewers.len(), heap::usage());
+        heap::forget_most();
     }
 }
 

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Person, compile};
+use super::{Person, compile, screen_of};
 use crate::vnc::Screen;
 
 /// A viewer on it.
@@ -38,9 +38,9 @@ impl LibVncClient {
         picture_of(&self.command(password, encoding, &[]).output()?)
     }
 
-    /// Connects, and follows the screen.
-    pub fn follow(&self) -> Result<Follower> {
-        let mut command = self.command(&self.password, "zrle", &["wait"]);
+    /// Connects, and follows the screen with this encoding.
+    pub fn follow(&self, encoding: &str) -> Result<Follower> {
+        let mut command = self.command(&self.password, encoding, &["wait"]);
         Ok(Follower(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?))
     }
 }
@@ -58,13 +58,7 @@ fn picture_of(output: &Output) -> Result<Option<Screen>> {
         Some(2) => return Ok(None),
         code => bail!("libvncclient ended with {code:?}"),
     }
-    let end = output.stdout.iter().position(|byte| *byte == b'\n').context("libvncclient said nothing")?;
-    let (size, pixels) = output.stdout.split_at(end);
-    let size = String::from_utf8_lossy(size);
-    let (width, height) = size.split_once(' ').context("no size")?;
-    let (pixels, _) = pixels[1..].as_chunks::<3>();
-    let pixels = pixels.iter().map(|[red, green, blue]| u32::from_be_bytes([0, *red, *green, *blue])).collect();
-    Ok(Some(Screen { width: width.parse()?, height: height.parse()?, pixels }))
+    screen_of(&output.stdout).map(Some)
 }
 
 impl Person for LibVncClient {

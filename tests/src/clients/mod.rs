@@ -58,6 +58,17 @@ fn compile(name: &str, libraries: &[&str], folder: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
+/// A picture as the viewers of this project write it: width, a space, height, a line feed, then red, green and blue of each pixel.
+fn screen_of(bytes: &[u8]) -> Result<Screen> {
+    let end = bytes.iter().position(|byte| *byte == b'\n').context("the viewer wrote no picture")?;
+    let (size, pixels) = bytes.split_at(end);
+    let size = String::from_utf8_lossy(size);
+    let (width, height) = size.split_once(' ').context("no size")?;
+    let (pixels, _) = pixels[1..].as_chunks::<3>();
+    let pixels = pixels.iter().map(|[red, green, blue]| u32::from_be_bytes([0, *red, *green, *blue])).collect();
+    Ok(Screen { width: width.parse()?, height: height.parse()?, pixels })
+}
+
 /// A file with a password as VNC programs have it: encrypted with a key that everybody knows.
 fn password_file(password: &str, folder: &Path) -> Result<PathBuf> {
     use des::cipher::{BlockCipherEncrypt as _, KeyInit as _};

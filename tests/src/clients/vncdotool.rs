@@ -2,16 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
-use super::Person;
+use super::{MOMENT, Person, Running};
 use crate::vnc::Screen;
 
 /// The release that is used.
 const RELEASE: &str = "vncdotool==1.4.2";
+
+/// How long it may take until it is connected, and until it sees what others see already.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// vncdotool for a server.
 #[derive(Debug)]
@@ -19,6 +24,13 @@ pub struct Vncdotool {
     program: PathBuf,
     server: String,
     password: String,
+    picture: PathBuf,
+}
+
+/// One that stays until the screen is as in a picture.
+#[derive(Debug)]
+pub struct Watcher {
+    program: Running,
     picture: PathBuf,
 }
 
@@ -58,9 +70,43 @@ impl Vncdotool {
         self.perform(password, &["pause".to_owned(), "0.1".to_owned()])
     }
 
+    /// Connects, and waits until the screen is as in a picture, a PNG file. Gives what it sees now, too.
+    pub fn watch(&self, expected: &Path) -> Result<(Screen, Watcher)> {
+        let [before, after] = ["before", "after"].map(|name| self.picture.with_extension(format!("{name}.png")));
+        let mut command = Command::new(&self.program);
+        command.args(["-s", &self.server, "-p", &self.password, "capture"]).arg(&before);
+        command.arg("expect").arg(expected).args(["0", "capture"]).arg(&after);
+        let mut program = Running(command.stderr(Stdio::null()).spawn()?);
+        let end = Instant::now() + LIMIT;
+        loop {
+            // The file is there before all of the picture is in it.
+            if let Some(screen) = fs::read(&before).ok().and_then(|bytes| Screen::from_png(&bytes).ok()) {
+                return Ok((screen, Watcher { program, picture: after }));
+            }
+            ensure!(program.0.try_wait()?.is_none(), "vncdotool has ended");
+            ensure!(Instant::now() < end, "vncdotool takes no picture");
+            thread::sleep(MOMENT);
+        }
+    }
+
     fn succeed(&self, words: &[String]) -> Result<()> {
         ensure!(self.perform(&self.password, words)?, "vncdotool fails to {words:?}");
         Ok(())
+    }
+}
+
+impl Watcher {
+    /// Waits until it has seen what it waits for. Gives what it sees then.
+    pub fn picture(mut self) -> Result<Screen> {
+        let end = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.program.0.try_wait()? {
+                ensure!(status.success(), "vncdotool ended with {status}");
+                return Screen::from_png(&fs::read(&self.picture)?);
+            }
+            ensure!(Instant::now() < end, "vncdotool does not see what it waits for");
+            thread::sleep(MOMENT);
+        }
     }
 }
 

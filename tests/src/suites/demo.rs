@@ -135,7 +135,7 @@ fn dashboard(context: &Context) -> Result<()> {
     drop(viewer);
     // Who can draws the pointer: a dark edge around its middle.
     let port = context.agent.forward(&guest.vnc_address(), 0)?;
-    let mut viewer = GvncClient::open(port, OWN_PASSWORD, &context.logs)?;
+    let mut viewer = GvncClient::open(port, OWN_PASSWORD, &context.logs)?.context("libgvnc is not let in")?;
     viewer.wait_for("cursor 13 13 6 6 000000ff")?;
     drop(viewer);
 

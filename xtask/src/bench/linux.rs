@@ -93,7 +93,7 @@ fn within(agent: Agent, guest: &Guest, name: &str, log: &Path) -> Result<()> {
     guest.serial().wait_for("root@guest", UP)?;
     // Somebody looks, and is sent what changes.
     let port = agent.forward(&guest.vnc_address(), 0)?;
-    let viewer = LibVncClient::build(port, "", log.parent().unwrap_or(log))?.follow()?;
+    let viewer = LibVncClient::build(port, "", log.parent().unwrap_or(log))?.follow("zrle")?;
     guest.serial().send(format!("{MEASURE}; d=sda; [ ! -e /dev/sda1 ] || d=sdb; modprobe e1000\r").as_bytes())?;
     guest.serial().send(
         b"sleep 1; ip link set eth0 up; ip addr add 10.0.9.9/24 dev eth0; sleep 3; busybox ping -c 1 10.0.9.1 >/dev/null\r",

@@ -71,6 +71,8 @@ pub struct Session {
     size: (u16, u16),
     /// Of the picture that the viewer knows; `None` before ServerInit.
     told_size: Option<(u16, u16)>,
+    /// Of the picture as it was in ServerInit.
+    first_size: (u16, u16),
     damage: Damage,
     /// Rectangles of pixels that were announced, and are still to be sent.
     planned: VecDeque<Rect>,
@@ -146,6 +148,7 @@ impl Session {
             absolute: true,
             size: (0, 0),
             told_size: None,
+            first_size: (0, 0),
             damage: Damage::default(),
             planned: VecDeque::new(),
             moves: Moves::default(),

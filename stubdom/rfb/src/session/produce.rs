@@ -102,6 +102,7 @@ impl Session {
         out.put_u32(u32::try_from(self.name.len()).unwrap_or(0));
         out.extend(self.name.bytes());
         self.tell_size();
+        self.first_size = self.size;
         self.size
     }
 

@@ -228,12 +228,16 @@ impl Session {
         if incremental && self.continuous.is_some() {
             return;
         }
+        // vncdotool follows the size of the picture, but never asks for more than all of the first one (1.4.2, as QEMU's server
+        // looks at no rectangle). Who asks for just that wants all that there is.
+        let is_all = *rect == Rect::of_size(self.first_size) && self.told_size != Some(self.first_size);
+        let rect = if is_all { Rect::of_size((u16::MAX, u16::MAX)) } else { *rect };
         if !incremental {
             self.moves.give_up(&mut self.damage);
-            self.damage.add(rect);
+            self.damage.add(&rect);
             self.due.layout = true;
         }
-        self.request = self.request.around(rect);
+        self.request = self.request.around(&rect);
     }
 
     fn pointer_event(&mut self, x: u16, y: u16, buttons: u16) -> Event {

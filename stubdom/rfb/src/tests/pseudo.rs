@@ -2,7 +2,7 @@
 
 use super::screen::{Numbers, Screen};
 use super::viewer::Seen;
-use super::{PLENTY, connected, exchange, received, request_all, set_encodings};
+use super::{PLENTY, connected, exchange, received, request_all, set_encodings, update_request};
 use crate::{Event, PointerShape};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -46,6 +46,41 @@ fn viewers_follow_the_size_of_the_picture() {
             assert_eq!(encodings.iter().filter(|number| **number == encoding).count(), changes);
             assert!(viewer.shows(&screen));
         }
+    }
+}
+
+/// vncdotool, `rfb.py`: its requests are of the size in ServerInit for good.
+#[test]
+fn who_asks_for_all_of_the_first_picture_gets_all_of_any() {
+    for incremental in [true, false] {
+        let mut screen = Screen::new(100, 80, 1);
+        let (mut session, mut viewer) = connected(&screen);
+        received(&mut session, &set_encodings(&[0, -223]));
+        for (width, height) in [(100, 80), (300, 200), (50, 90), (100, 80)] {
+            screen = Screen::new(width, height, 0);
+            screen.draw(3, [0, 0, width, height], &mut Numbers(8));
+            session.resized(width, height);
+            for _ in 0..2 {
+                received(&mut session, &update_request(incremental, 0, 0, 100, 80));
+                exchange(&mut session, &mut viewer, &screen, PLENTY);
+            }
+            assert!(viewer.shows(&screen), "{width} × {height}");
+        }
+    }
+}
+
+#[test]
+fn who_asks_for_a_part_gets_a_part_after_another_size_too() {
+    let (mut session, mut viewer) = connected(&Screen::new(100, 80, 1));
+    let screen = Screen::new(300, 200, 2);
+    received(&mut session, &set_encodings(&[0, -223]));
+    session.resized(300, 200);
+    for (width, height, lines) in [(100, 16, 16), (64, 80, 80)] {
+        viewer.seen.clear();
+        received(&mut session, &update_request(false, 0, 0, width, height));
+        exchange(&mut session, &mut viewer, &screen, PLENTY);
+        let Some(Seen::Update(list)) = viewer.seen.last() else { panic!() };
+        assert_eq!(list.iter().map(|([_, _, _, rows], _)| rows).sum::<u16>(), lines, "{list:?}");
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) const CASES: &[Case] = &[
     Case { name: "vbe", run: screen::vbe },
     Case { name: "flash", run: screen::flash },
     Case { name: "vbe-banked", run: screen::vbe_banked },
+    Case { name: "noise", run: screen::noise },
     Case { name: "mode-13h", run: screen::mode_13h },
     Case { name: "mode-12h", run: screen::mode_12h },
     Case { name: "pci-list", run: platform::pci_list },

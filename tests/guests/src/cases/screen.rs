@@ -198,6 +198,36 @@ pub(crate) fn flash(report: &mut Report) {
     report.check("flash", outcome);
 }
 
+/// A linear mode of 32 bits in which all of the picture is new noise for each byte from COM1, which goes back when it is there,
+/// until `q`.
+pub(crate) fn noise(report: &mut Report) {
+    let size = size(report, 1024, 768, 32);
+    let outcome = draw_vbe(size).and_then(|()| {
+        let Some(base) = frame_buffer() else { bail!("no frame buffer") };
+        report.ready("noise");
+        let (mut number, mut pixels) = (1_u32, [0; 7680]);
+        let length = usize::from(size[0]) * 4;
+        loop {
+            let byte = serial::receive();
+            if byte == b'q' {
+                return Ok(());
+            }
+            for line in 0..u64::from(size[1]) {
+                // Xorshift.
+                for pixel in pixels[..length].chunks_exact_mut(4) {
+                    number ^= number << 13;
+                    number ^= number >> 17;
+                    number ^= number << 5;
+                    pixel.copy_from_slice(&number.to_le_bytes());
+                }
+                memory::copy_to(base + line * length as u64, &pixels[..length]);
+            }
+            serial::send(byte);
+        }
+    });
+    report.check("noise", outcome);
+}
+
 /// The same picture through the 64 KiB window and its banks, 640 × 480 × 32 unless the command line says otherwise.
 pub(crate) fn vbe_banked(report: &mut Report) {
     let size = size(report, 640, 480, 32);
