@@ -60,14 +60,17 @@
 //! Invariant: what an argument asks for is there, or the program ends with exit code 1 and names the argument.
 #![forbid(unsafe_code)]
 
+mod board;
 mod cards;
 mod character;
 mod command_line;
+mod cpu;
 mod devices;
 mod disks;
 mod drives;
 mod faults;
 pub mod fuzz;
+mod guest;
 mod irqs;
 mod media;
 mod migration;

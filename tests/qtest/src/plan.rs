@@ -172,6 +172,8 @@ pub(crate) struct Plan {
     pub(crate) monitors: Vec<Endpoint>,
     /// Bytes of memory.
     pub(crate) ram_bytes: u64,
+    /// There is a CPU that runs.
+    pub(crate) has_cpu: bool,
     /// CPUs, as far as firmware sees.
     pub(crate) cpus: u32,
     /// Bytes of video memory, if there is a graphics card.
