@@ -17,6 +17,7 @@ use crate::drives::Drives;
 use crate::numbers;
 use crate::options::Options;
 use crate::plan::{Address, Endpoint, Log, Network, Plan, Socket};
+use crate::user_net::UserPlan;
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -322,6 +323,12 @@ impl Draft {
             }
             (accelerator, _) => self.plan.has_cpu = accelerator == Some(true) && !self.plan.no_machine,
         }
+        if self.plan.has_cpu && self.plan.cpus > 1 {
+            bail!("\"-smp {}\" is not supported: with -accel tcg there is one CPU", self.plan.cpus);
+        }
+        if self.plan.has_cpu && self.plan.incoming.is_some() {
+            bail!("-incoming is not supported with -accel tcg: the state of a CPU is not sent");
+        }
         for mut options in std::mem::take(&mut self.monitors) {
             let text = options.text().to_owned();
             if options.take("mode").as_deref() != Some("control") {
@@ -473,10 +480,12 @@ fn local(address: &str) -> String {
 fn network(mut options: Options) -> Result<Network> {
     let text = options.text().to_owned();
     let network = match options.take("type").as_deref() {
-        // A user network without anybody who answers: its services are not modelled.
         Some("user") => {
-            options.ignore(&["net", "host", "restrict", "ipv4", "ipv6", "hostname", "dhcpstart", "dns"]);
-            Network::Nobody
+            let has_ipv4 = options.take_bool("ipv4")?.unwrap_or(true);
+            let plan =
+                UserPlan { folder: options.take("tftp").map(PathBuf::from), boot_file: options.take("bootfile") };
+            options.ignore(&["net", "host", "restrict", "ipv6", "hostname", "dhcpstart", "dns"]);
+            if has_ipv4 { Network::User(plan) } else { Network::Nobody }
         }
         Some("hubport") => {
             options.ignore(&["hubid"]);

@@ -25,10 +25,11 @@ use crate::media::Media;
 use crate::migration::{Pages, Request, State};
 use crate::nics::{self, Nic};
 use crate::options::Options;
-use crate::plan::{Backing, Drive, Medium, Plan, UsbDisk};
+use crate::plan::{Backing, Drive, Medium, Network, Plan, UsbDisk};
 use crate::ram::{Piece, Ram};
 use crate::rtc::Rtc;
 use crate::trays::{Moved, Trays, Wish};
+use crate::user_net::UserNetwork;
 use crate::video::Video;
 use crate::world::World;
 
@@ -131,7 +132,7 @@ impl Pc {
             video: Video::new(usize::try_from(video_bytes)?),
             irqs: Irqs::default(),
             disks,
-            nics: plan.networks.iter().map(|_| Nic::default()).collect(),
+            nics: plan.networks.iter().map(nic).collect(),
             serial: plan.serial.iter().map(|_| Peer::default()).collect(),
             debug_port: Peer::default(),
             now: Instant(0),
@@ -603,6 +604,15 @@ fn bus_access(addr: u64, len: usize) -> (Width, usize) {
         () if fits(2) => (Width::Word, 2),
         () => (Width::Byte, 1),
     }
+}
+
+/// A card's side of a network.
+fn nic(network: &Network) -> Nic {
+    let station = match network {
+        Network::User(plan) => Some(UserNetwork::new(plan)),
+        Network::Nobody | Network::Stream(_) => None,
+    };
+    Nic::with(station)
 }
 
 /// A file that may not be there.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Instant as Clock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use devmodel::host::ShutdownReason;
 use serde_json::{Value, json};
 
@@ -320,7 +320,8 @@ impl Server {
     fn migrate(&mut self, address: &Address) {
         let Some(pc) = &mut self.pc else { return };
         let runs = self.status == "running";
-        self.migration = Some(match send(pc, runs, address) {
+        let sent = if pc.guest.is_some() { Err(anyhow!("its CPU cannot be sent")) } else { send(pc, runs, address) };
+        self.migration = Some(match sent {
             Ok(()) => "completed",
             Err(error) => {
                 eprintln!("cannot migrate: {error:#}");

@@ -53,9 +53,9 @@ use registers::{CS, EDX, ESP, Fault, IF, ONE, SS, Segment, Table};
 use step::Step;
 
 /// Nanoseconds of an instruction.
-const STEP_TIME: u64 = 20;
+const STEP_TIME: u64 = 100;
 /// Nanoseconds of PAUSE.
-const PAUSE_TIME: u64 = 1000;
+const PAUSE_TIME: u64 = 2000;
 
 /// Why it has stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use iced_x86::{
     Code, ConditionCode, CpuidFeature, Decoder, DecoderOptions, Instruction, MemorySize, Mnemonic, OpKind, Register,
 };
 
-/// Where instructions of the coprocessor belong.
-const COPROCESSOR: [CpuidFeature; 4] =
-    [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU287XL_ONLY, CpuidFeature::FPU387];
+/// Where instructions of the coprocessor belong. iPXE uses FXSAVE without having asked for it.
+const COPROCESSOR: [CpuidFeature; 5] =
+    [CpuidFeature::FPU, CpuidFeature::FPU287, CpuidFeature::FPU287XL_ONLY, CpuidFeature::FPU387, CpuidFeature::FXSR];
 
 /// Bytes of the longest instruction.
 pub(super) const LEN_MAX: usize = 15;
