@@ -40,6 +40,12 @@ pub(crate) const BUILD: &[Package] = &[
     Package { name: "qemu-system-data", file: "/usr/share/qemu/linuxboot_dma.bin" },
 ];
 
+/// The firmware of the qtest machine, for its CPU.
+pub(crate) const FIRMWARE: &[Package] = &[
+    Package { name: "seabios", file: "/usr/share/seabios/bios-256k.bin" },
+    Package { name: "ipxe-qemu", file: "/usr/lib/ipxe/qemu/pxe-e1000.rom" },
+];
+
 /// Xen's headers, with which the unit tests compare what we have of them.
 pub(crate) const HEADERS: &[Package] = &[Package { name: "libxen-dev", file: "/usr/include/xen/xen.h" }];
 

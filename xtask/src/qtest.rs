@@ -1,10 +1,10 @@
-//! `cargo xtask qtest`: the PC behind QEMU's qtest protocol, for test clients that play its CPU.
+//! `cargo xtask qtest`: the PC behind QEMU's qtest protocol, for test clients that play its CPU or give it one.
 
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{build, paths};
+use crate::{build, packages, paths};
 
 /// The package, and its program: clients take the architecture from the end of its name.
 const PACKAGE: &str = "qtest";
@@ -20,6 +20,7 @@ pub(crate) struct Arguments {
 
 /// Builds the program and runs it; without arguments, says where it is.
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    packages::ensure_installed(packages::FIRMWARE)?;
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(paths::target, Into::into);
     let status = Command::new(build::cargo())
         .current_dir(paths::project())

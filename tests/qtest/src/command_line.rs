@@ -17,6 +17,7 @@ use crate::drives::Drives;
 use crate::numbers;
 use crate::options::Options;
 use crate::plan::{Address, Endpoint, Log, Network, Plan, Socket};
+use crate::user_net::UserPlan;
 
 /// What the arguments ask for.
 #[derive(Debug)]
@@ -44,24 +45,17 @@ const IGNORED_FLAGS: &[&str] = &["no-user-config", "no-hpet", "nographic", "enab
 /// Options that may only say `none`.
 const ONLY_NONE: &[&str] = &["monitor", "parallel", "vnc", "mouse"];
 /// Options of the machine that make no difference here.
-const MACHINE_IGNORED: &[&str] = &[
-    "vmport",
-    "hpet",
-    "graphics",
-    "kernel-irqchip",
-    "smm",
-    "dump-guest-core",
-    "mem-merge",
-    "suppress-vmdesc",
-    "smbus",
-];
+const MACHINE_IGNORED: &[&str] =
+    &["vmport", "hpet", "kernel-irqchip", "smm", "dump-guest-core", "mem-merge", "suppress-vmdesc", "smbus"];
 
 /// What was said so far, where something else is needed to make sense of it.
 #[derive(Debug, Default)]
 struct Draft {
     plan: Plan,
     no_defaults: bool,
-    has_accelerator: bool,
+    /// What was said of accelerators, and whether the first one of those that there are has a CPU.
+    accelerators: Vec<String>,
+    accelerator: Option<bool>,
     chardevs: BTreeMap<String, Endpoint>,
     netdevs: BTreeMap<String, Network>,
     drives: Drives,
@@ -169,7 +163,8 @@ impl Draft {
             "qmp" => self.plan.monitors.push(endpoint(&text, value)?),
             "accel" => {
                 let mut options = Options::parse("-accel", value, Some("accel"));
-                self.accelerator(&text, options.take("accel").as_deref())?;
+                self.accelerator(&text, options.take("accel").as_deref());
+                options.ignore(&["thread", "tb-size", "one-insn-per-tb"]);
                 options.finish()?;
             }
             "machine" | "M" => self.machine(&text, value)?,
@@ -248,13 +243,19 @@ impl Draft {
         options.finish()
     }
 
-    fn accelerator(&mut self, text: &str, name: Option<&str>) -> Result<()> {
-        // Several may be listed, the best first.
-        if !name.is_some_and(|names| names.split(':').any(|name| name == "qtest")) && !self.has_accelerator {
-            bail!("\"{text}\" is not supported: there is no CPU, so that only qtest is");
+    /// Several may be listed, the best first: the first that there is counts.
+    fn accelerator(&mut self, text: &str, names: Option<&str>) {
+        for name in names.unwrap_or_default().split(':') {
+            let has_cpu = match name {
+                "tcg" => true,
+                "qtest" => false,
+                _ => continue,
+            };
+            if self.accelerator.is_none() {
+                self.accelerator = Some(has_cpu);
+            }
         }
-        self.has_accelerator = true;
-        Ok(())
+        self.accelerators.push(text.to_owned());
     }
 
     fn machine(&mut self, text: &str, value: &str) -> Result<()> {
@@ -267,7 +268,11 @@ impl Draft {
             Some(_) => bail!("\"{text}\" is not supported: only the machines pc, pc-i440fx-*, q35 and none are"),
         }
         if let Some(accelerator) = options.take("accel") {
-            self.accelerator(text, Some(&accelerator))?;
+            self.accelerator(text, Some(&accelerator));
+        }
+        if options.take_bool("graphics")? == Some(false) {
+            // As SeaBIOS takes it from QEMU's item for that.
+            self.plan.firmware_files.push(("etc/sercon-port", 0x3f8_u16.to_le_bytes().to_vec()));
         }
         if let Some(acpi) = options.take_bool("acpi")? {
             self.plan.acpi = acpi;
@@ -311,8 +316,18 @@ impl Draft {
     }
 
     fn finish(mut self) -> Result<Plan> {
-        if self.plan.qtest == Endpoint::Null && !self.has_accelerator && !self.plan.no_machine {
-            bail!("-qtest or -accel qtest is needed: there is no CPU that could run a guest");
+        match (self.accelerator, self.accelerators.last()) {
+            (None, Some(text)) => bail!("\"{text}\" is not supported: only tcg and qtest are"),
+            (None, None) if self.plan.qtest == Endpoint::Null && !self.plan.no_machine => {
+                bail!("-qtest, -accel qtest or -accel tcg is needed")
+            }
+            (accelerator, _) => self.plan.has_cpu = accelerator == Some(true) && !self.plan.no_machine,
+        }
+        if self.plan.has_cpu && self.plan.cpus > 1 {
+            bail!("\"-smp {}\" is not supported: with -accel tcg there is one CPU", self.plan.cpus);
+        }
+        if self.plan.has_cpu && self.plan.incoming.is_some() {
+            bail!("-incoming is not supported with -accel tcg: the state of a CPU is not sent");
         }
         for mut options in std::mem::take(&mut self.monitors) {
             let text = options.text().to_owned();
@@ -465,10 +480,12 @@ fn local(address: &str) -> String {
 fn network(mut options: Options) -> Result<Network> {
     let text = options.text().to_owned();
     let network = match options.take("type").as_deref() {
-        // A user network without anybody who answers: its services are not modelled.
         Some("user") => {
-            options.ignore(&["net", "host", "restrict", "ipv4", "ipv6", "hostname", "dhcpstart", "dns"]);
-            Network::Nobody
+            let has_ipv4 = options.take_bool("ipv4")?.unwrap_or(true);
+            let plan =
+                UserPlan { folder: options.take("tftp").map(PathBuf::from), boot_file: options.take("bootfile") };
+            options.ignore(&["net", "host", "restrict", "ipv6", "hostname", "dhcpstart", "dns"]);
+            if has_ipv4 { Network::User(plan) } else { Network::Nobody }
         }
         Some("hubport") => {
             options.ignore(&["hubid"]);

@@ -1,4 +1,4 @@
-//! Interrupt lines on their way to the I/O APIC, and what the client hears of them.
+//! Interrupt lines on their way to the I/O APIC, what the client hears of them, and what interrupt controllers would see.
 //!
 //! The pin of the I/O APIC for an ISA line has the number of the line. A PCI link adds to the ISA line it is routed to.
 //! Slots are wired to links as QEMU wires those of the i440FX: INTA# of slot 1 to PIRQA#, and one further for each slot
@@ -26,6 +26,10 @@ pub(crate) struct Irqs {
     heard: [bool; PINS],
     /// What it has to hear.
     news: Vec<(usize, bool)>,
+    /// Levels of ISA lines with the links that are routed to them, one bit each.
+    levels: u16,
+    /// Those that have risen since somebody asked.
+    rose: u16,
 }
 
 impl Irqs {
@@ -43,6 +47,11 @@ impl Irqs {
     /// Takes what the client has to hear: pins and their levels.
     pub(crate) fn take_news(&mut self) -> Vec<(usize, bool)> {
         std::mem::take(&mut self.news)
+    }
+
+    /// Levels of the ISA lines, links included, and which of them have risen since somebody asked, one bit each.
+    pub(crate) fn take_lines(&mut self) -> (u16, u16) {
+        (self.levels, std::mem::take(&mut self.rose))
     }
 
     /// Sets an ISA line.
@@ -85,7 +94,14 @@ impl Irqs {
                 .any(|(slot, pins)| (0..4).any(|pin| pins >> pin & 1 != 0 && link(slot, pin) == wanted))
         };
         let routed = self.routes.iter().enumerate().any(|(link, route)| *route == Some(irq) && links(link));
-        self.hear(usize::from(irq), routed || self.isa >> irq & 1 != 0);
+        let (bit, high) = (1 << irq, routed || self.isa >> irq & 1 != 0);
+        if high {
+            self.rose |= bit & !self.levels;
+            self.levels |= bit;
+        } else {
+            self.levels &= !bit;
+        }
+        self.hear(usize::from(irq), high);
     }
 
     fn hear(&mut self, pin: usize, high: bool) {
@@ -116,6 +132,18 @@ mod unit {
         irqs.set_isa(14, true);
         irqs.set_isa(14, false);
         assert_eq!(irqs.take_news(), [(14, true), (14, false)]);
+    }
+
+    #[test]
+    fn a_pulse_has_risen_even_if_it_is_over() {
+        let mut irqs = Irqs::default();
+        irqs.set_isa(4, true);
+        assert_eq!(irqs.take_lines(), (0x10, 0x10));
+        irqs.set_isa(4, false);
+        irqs.set_isa(4, true);
+        irqs.set_isa(4, false);
+        assert_eq!(irqs.take_lines(), (0, 0x10));
+        assert_eq!(irqs.take_lines(), (0, 0));
     }
 
     #[test]

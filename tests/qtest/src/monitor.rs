@@ -212,6 +212,9 @@ impl Monitor {
                 return Ok((json!({}), Effect::Migrate(address)));
             }
             "query-block" | "query-chardev" | "qom-list" => json!([]),
+            "qom-list-types" if argument("implements") == Some("accel") => {
+                json!([{"name": "tcg-accel", "parent": "accel"}, {"name": "qtest-accel", "parent": "accel"}])
+            }
             "qom-list-types" => devices::names().map(|name| json!({"name": name, "parent": "device"})).collect(),
             "qom-get" => {
                 let (path, property) = (argument("path").unwrap_or_default(), argument("property").unwrap_or_default());

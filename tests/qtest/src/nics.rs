@@ -1,4 +1,4 @@
-//! Networks: nobody, or a stream socket on which each frame follows its length, 32 bits big-endian.
+//! Networks: nobody, a [station](crate::user_net) of their own, or a stream socket on which each frame follows its length, 32 bits big-endian.
 //!
 //! Source: QEMU `net/stream.c`, `net/net.c` (`net_fill_rstate`).
 //! Not modelled: checksums and segments for others; a network can do nothing of that, so no card asks for it.
@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use devmodel::host::{FRAME_MAX, NicId};
 
 use crate::character::Peer;
+use crate::user_net::UserNetwork;
 
 /// Frames that wait for a card, at most; what comes then is lost.
 const WAITING_MAX: usize = 256;
@@ -25,9 +26,16 @@ pub(crate) struct Nic {
     stream: Vec<u8>,
     /// The card has to be told.
     news: bool,
+    /// The station on it, if it has one of its own.
+    station: Option<UserNetwork>,
 }
 
 impl Nic {
+    /// With a station of its own, if it has one.
+    pub(crate) fn with(station: Option<UserNetwork>) -> Self {
+        Self { station, ..Self::default() }
+    }
+
     /// Appends to the frame that is being put together.
     pub(crate) fn append(&mut self, data: &[u8]) {
         let room = FRAME_MAX.saturating_sub(self.begun.len());
@@ -41,6 +49,17 @@ impl Nic {
             && let Ok(len) = u32::try_from(frame.len())
         {
             self.peer.write(&[&len.to_be_bytes()[..], &frame].concat());
+        }
+        if let Some(answer) = self.station.as_mut().and_then(|station| station.answer(&frame)) {
+            self.arrived(answer);
+        }
+    }
+
+    /// A frame for the card.
+    fn arrived(&mut self, frame: Vec<u8>) {
+        if self.received.len() < WAITING_MAX {
+            self.received.push_back(frame);
+            self.news = true;
         }
     }
 
@@ -61,11 +80,11 @@ impl Nic {
                 return;
             }
             let Some(frame) = rest.get(..len) else { return };
-            if len <= 65_535 && self.received.len() < WAITING_MAX {
-                self.received.push_back(frame.to_vec());
-                self.news = true;
-            }
+            let frame = frame.to_vec();
             self.stream.drain(..4 + len);
+            if len <= 65_535 {
+                self.arrived(frame);
+            }
         }
     }
 }

@@ -19,20 +19,22 @@ use crate::cards;
 use crate::character::Peer;
 use crate::devices::{self, Device};
 use crate::disks::{Disk, Disks};
+use crate::guest::Guest;
 use crate::irqs::Irqs;
 use crate::media::Media;
 use crate::migration::{Pages, Request, State};
 use crate::nics::{self, Nic};
 use crate::options::Options;
-use crate::plan::{Backing, Drive, Medium, Plan, UsbDisk};
+use crate::plan::{Backing, Drive, Medium, Network, Plan, UsbDisk};
 use crate::ram::{Piece, Ram};
 use crate::rtc::Rtc;
 use crate::trays::{Moved, Trays, Wish};
+use crate::user_net::UserNetwork;
 use crate::video::Video;
 use crate::world::World;
 
 /// Where SeaBIOS is, if it is installed.
-const SEABIOS: &str = "/usr/share/seabios/bios.bin";
+const SEABIOS: &str = "/usr/share/seabios/bios-256k.bin";
 /// The video BIOSes, beside it.
 const STD_BIOS: &str = "/usr/share/seabios/vgabios-stdvga.bin";
 const CIRRUS_BIOS: &str = "/usr/share/seabios/vgabios-cirrus.bin";
@@ -72,6 +74,8 @@ pub(crate) struct Pc {
     then_boot: Option<BootOrder>,
     /// Bytes that wait for room in a serial port.
     serial_input: Vec<VecDeque<u8>>,
+    /// The CPU and what is around it, if there is one.
+    pub(crate) guest: Option<Box<Guest>>,
 }
 
 impl Pc {
@@ -128,7 +132,7 @@ impl Pc {
             video: Video::new(usize::try_from(video_bytes)?),
             irqs: Irqs::default(),
             disks,
-            nics: plan.networks.iter().map(|_| Nic::default()).collect(),
+            nics: plan.networks.iter().map(nic).collect(),
             serial: plan.serial.iter().map(|_| Peer::default()).collect(),
             debug_port: Peer::default(),
             now: Instant(0),
@@ -153,6 +157,7 @@ impl Pc {
             usb,
             serial_input,
             then_boot: None,
+            guest: plan.has_cpu.then(Box::default),
         };
         for disk in &plan.usb_disks {
             pc.usb_plug_disk(disk, None)?;
@@ -246,13 +251,19 @@ impl Pc {
         self.config_address = 0;
         self.rtc.reset();
         self.machine.reset(&mut self.world);
+        if let Some(guest) = &mut self.guest {
+            guest.reset(self.world.now);
+        }
         self.update_pam();
         self.settle();
     }
 
     /// Reads a port.
     pub(crate) fn port_read(&mut self, port: u16, width: Width) -> u32 {
+        let now = self.world.now;
+        let on_board = self.guest.as_mut().and_then(|guest| guest.board.read(now.0, port, width));
         let value = match (port, width) {
+            _ if on_board.is_some() => on_board.unwrap_or(0),
             (0x71, Width::Byte) if self.rtc.is_selected() => self.rtc.read(self.world.now).into(),
             (0xcfc..=0xcff, _) => match self.config_target(port) {
                 Some((bus, slot, function, offset)) => {
@@ -277,7 +288,10 @@ impl Pc {
     /// Writes a port.
     pub(crate) fn port_write(&mut self, port: u16, width: Width, value: u32) {
         let [byte, ..] = value.to_le_bytes();
+        let now = self.world.now;
+        let on_board = self.guest.as_mut().is_some_and(|guest| guest.board.write(now.0, port, width, value));
         match (port, width) {
+            _ if on_board => {}
             (0x71, Width::Byte) if self.rtc.is_selected() => self.rtc.write(self.world.now, byte),
             (0xcfc..=0xcff, _) => {
                 if let Some((bus, slot, function, offset)) = self.config_target(port) {
@@ -345,7 +359,13 @@ impl Pc {
 
     /// When something happens by itself; `None` is never.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.machine.next_deadline(), self.rtc.deadline(self.world.now)].into_iter().flatten().min()
+        let board = self.guest.as_ref().and_then(|guest| guest.board.deadline()).map(Instant);
+        [self.machine.next_deadline(), self.rtc.deadline(self.world.now), board].into_iter().flatten().min()
+    }
+
+    /// Whether address line 20 is let through.
+    pub(crate) fn has_a20(&mut self) -> bool {
+        self.machine.port_read(&mut self.world, IoPort(0x92), Width::Byte) & 2 != 0
     }
 
     /// Plugs in what these options of `-device` describe.
@@ -520,8 +540,8 @@ impl Pc {
     }
 
     /// Brings everything to its end that needs no time.
-    fn settle(&mut self) {
-        let Self { machine, world, rtc, serial_input, .. } = self;
+    pub(crate) fn settle(&mut self) {
+        let Self { machine, world, rtc, serial_input, guest, .. } = self;
         rtc.advance(world.now);
         world.irqs.set_isa(8, rtc.interrupt());
         for _ in 0..POLLS_MAX {
@@ -543,6 +563,11 @@ impl Pc {
                 machine.serial_receive(world, port, &bytes);
             }
         }
+        if let Some(guest) = guest {
+            let (levels, rose) = world.irqs.take_lines();
+            guest.board.set_lines(levels, rose);
+            guest.board.advance(world.now.0);
+        }
     }
 
     /// Tells memory what the host bridge's PAM registers hold.
@@ -552,6 +577,17 @@ impl Pc {
             *register = self.machine.config_read(&mut self.world, 0, 0, 0, offset, Width::Byte).to_le_bytes()[0];
         }
         self.world.ram.set_pam(pam);
+        if let Some(guest) = &mut self.guest {
+            let mut read = |function, offset, width| {
+                let slot = if function == 0 { 0 } else { 1 };
+                self.machine.config_read(&mut self.world, 0, slot, function, offset, width)
+            };
+            let [base, misc, activity] = [0x40, 0x80, 0x58].map(|offset| read(3, offset, Width::Dword));
+            let smram = read(0, 0x72, Width::Byte);
+            guest.board.configure(base, misc, activity, smram);
+            let shown = guest.board.shows_smram();
+            self.world.ram.show_smram(shown);
+        }
     }
 }
 
@@ -568,6 +604,15 @@ fn bus_access(addr: u64, len: usize) -> (Width, usize) {
         () if fits(2) => (Width::Word, 2),
         () => (Width::Byte, 1),
     }
+}
+
+/// A card's side of a network.
+fn nic(network: &Network) -> Nic {
+    let station = match network {
+        Network::User(plan) => Some(UserNetwork::new(plan)),
+        Network::Nobody | Network::Stream(_) => None,
+    };
+    Nic::with(station)
 }
 
 /// A file that may not be there.

@@ -9,6 +9,7 @@ use devmodel::usb::UsbDevice;
 
 use crate::media::Media;
 use crate::options::Options;
+use crate::user_net::UserPlan;
 
 /// The version of QEMU whose machine is modelled.
 pub(crate) const VERSION: [&str; 3] = ["7", "2", "0"];
@@ -128,6 +129,8 @@ pub(crate) struct UsbDisk {
 pub(crate) enum Network {
     /// Nobody listens and nobody speaks.
     Nobody,
+    /// A station that knows addresses and files.
+    User(UserPlan),
     /// A stream socket: each frame after its length, 32 bits big-endian.
     Stream(Socket),
 }
@@ -172,6 +175,8 @@ pub(crate) struct Plan {
     pub(crate) monitors: Vec<Endpoint>,
     /// Bytes of memory.
     pub(crate) ram_bytes: u64,
+    /// There is a CPU that runs.
+    pub(crate) has_cpu: bool,
     /// CPUs, as far as firmware sees.
     pub(crate) cpus: u32,
     /// Bytes of video memory, if there is a graphics card.

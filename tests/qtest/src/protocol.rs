@@ -111,6 +111,7 @@ impl Session {
                 pc.write(addr, &vec![byte; len]);
             }
             "endianness" => return Ok(ENDIANNESS.to_owned()),
+            "clock_step" | "clock_set" if pc.guest.is_some() => return Ok("FAIL the clock is the CPU's".to_owned()),
             "clock_step" => return clock_step(pc, runs, arguments),
             "clock_set" => {
                 let target = arguments.signed(0)?;

@@ -3,7 +3,7 @@
 //! | addresses | what |
 //! |---|---|
 //! | 0 to 0x9ffff | RAM |
-//! | 0xa0000 to 0xbffff | the bus: the window of the graphics card |
+//! | 0xa0000 to 0xbffff | the bus: the window of the graphics card; RAM while SMRAM is shown |
 //! | 0xc0000 to 0xfffff | RAM or ROM, as the host bridge's PAM registers say, for reads and writes apart |
 //! | 1 MiB to the end of low RAM, at most 0xf0000000 | RAM |
 //! | below 4 GiB | the firmware, as long as it is |
@@ -11,14 +11,21 @@
 //! | everything else | the bus |
 //!
 //! Source: Intel 82441FX (PMC) data sheet, PAM0 to PAM6; QEMU `hw/pci-host/i440fx.c`.
-//! Not modelled: SMRAM; writes to ROM go nowhere, not to the bus.
+//! A CPU keeps decoded code, and has to know when it changes: blocks of RAM are watched for writes, whoever makes them.
+//! Not modelled: writes to ROM go nowhere, not to the bus; devices see SMRAM, too, as long as it is shown.
+
+use crate::cpu::bus::{BLOCK as BLOCK_BYTES, Changed};
 
 /// RAM below 4 GiB ends here at the latest, as CMOS says.
 const LOW_MAX: u64 = 0xf000_0000;
+/// The same as an index.
+const LOW_MAX_BYTES: usize = as_usize(0xf000_0000);
 /// Where the rest of RAM begins.
 const HIGH: u64 = 1 << 32;
 /// Bytes of the firmware that are visible below 1 MiB.
 const SHADOW_MAX: usize = 128 << 10;
+/// Bytes of a block that is watched.
+const BLOCK: usize = as_usize(BLOCK_BYTES);
 /// PAM, RE: reads go to RAM.
 const READ_ENABLE: u8 = 1;
 /// PAM, WE: writes go to RAM.
@@ -31,6 +38,10 @@ pub(crate) struct Ram {
     low: u64,
     firmware: Vec<u8>,
     pam: [u8; 7],
+    smram: bool,
+    /// The blocks that are watched.
+    watched: Vec<bool>,
+    changed: Changed,
 }
 
 /// What answers for an address.
@@ -59,17 +70,95 @@ impl Ram {
     /// So many bytes of RAM, and the firmware.
     pub(crate) fn new(bytes: usize, firmware: Vec<u8>) -> Self {
         let low = u64::try_from(bytes).unwrap_or(u64::MAX).min(LOW_MAX);
-        Self { bytes: vec![0; bytes], low, firmware, pam: [0; 7] }
+        let watched = Vec::new();
+        Self { bytes: vec![0; bytes], low, firmware, pam: [0; 7], smram: false, watched, changed: Changed::Nothing }
     }
 
     /// The host bridge's PAM registers, 0x59 to 0x5f.
     pub(crate) fn set_pam(&mut self, pam: [u8; 7]) {
+        if pam != self.pam {
+            self.changed = Changed::Everything;
+        }
         self.pam = pam;
+    }
+
+    /// Shows SMRAM, or the bus again.
+    pub(crate) fn show_smram(&mut self, shown: bool) {
+        self.smram = shown;
     }
 
     /// All of the RAM, whatever the host bridge says.
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        self.changed = Changed::Everything;
         &mut self.bytes
+    }
+
+    /// A piece of RAM that is always there, at an address below 640 KiB or from 1 MiB on.
+    pub(crate) fn plain(&self, addr: usize, len: usize) -> Option<&[u8]> {
+        let is_plain =
+            addr.saturating_add(len) <= 0xa_0000 || addr >= 0x10_0000 && addr.saturating_add(len) <= LOW_MAX_BYTES;
+        if is_plain { self.bytes.get(addr..addr.saturating_add(len)) } else { None }
+    }
+
+    /// The same, to be written.
+    pub(crate) fn plain_mut(&mut self, addr: usize, len: usize) -> Option<&mut [u8]> {
+        let is_plain =
+            addr.saturating_add(len) <= 0xa_0000 || addr >= 0x10_0000 && addr.saturating_add(len) <= LOW_MAX_BYTES;
+        if !is_plain {
+            return None;
+        }
+        self.note(addr, len);
+        self.bytes.get_mut(addr..addr.saturating_add(len))
+    }
+
+    /// Watches the code at an address. `false`: it is not RAM or ROM, or does not lie in one place.
+    pub(crate) fn watch(&mut self, addr: u64, len: usize) -> bool {
+        if (0xa_0000..0xc_0000).contains(&addr) {
+            return false;
+        }
+        match self.target(addr, len, READ_ENABLE) {
+            (_, part) if part < len => false,
+            (Target::Ram(at), _) => {
+                if self.watched.is_empty() {
+                    self.watched = vec![false; self.bytes.len().div_ceil(BLOCK)];
+                }
+                for block in at / BLOCK..=(at + len.saturating_sub(1)) / BLOCK {
+                    if let Some(watched) = self.watched.get_mut(block) {
+                        *watched = true;
+                    }
+                }
+                true
+            }
+            (Target::Firmware(_), _) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether watched code has changed.
+    pub(crate) fn has_changed(&self) -> bool {
+        self.changed != Changed::Nothing
+    }
+
+    /// Takes what has changed of it.
+    pub(crate) fn take_changed(&mut self) -> Changed {
+        std::mem::replace(&mut self.changed, Changed::Nothing)
+    }
+
+    /// Notes that something is written there.
+    fn note(&mut self, at: usize, len: usize) {
+        if self.watched.is_empty() {
+            return;
+        }
+        for block in at / BLOCK..=at.saturating_add(len.saturating_sub(1)) / BLOCK {
+            let Some(watched) = self.watched.get_mut(block).filter(|watched| **watched) else { continue };
+            *watched = false;
+            let Ok(number) = u32::try_from(block) else { continue };
+            match &mut self.changed {
+                Changed::Everything => {}
+                Changed::Blocks(blocks) => blocks.push(number),
+                Changed::Nothing => self.changed = Changed::Blocks(vec![number]),
+            }
+        }
     }
 
     /// Reads as much as one answerer has from the start of `data`.
@@ -89,7 +178,10 @@ impl Ram {
     pub(crate) fn write(&mut self, addr: u64, data: &[u8]) -> Piece {
         let (target, len) = self.target(addr, data.len(), WRITE_ENABLE);
         match target {
-            Target::Ram(at) => self.bytes[at..at + len].copy_from_slice(&data[..len]),
+            Target::Ram(at) => {
+                self.note(at, len);
+                self.bytes[at..at + len].copy_from_slice(&data[..len]);
+            }
             Target::Firmware(_) | Target::EmptyRom => {}
             Target::Bus => return Piece::Bus(len),
         }
@@ -105,6 +197,7 @@ impl Ram {
         let offset = |from: u64| usize::try_from(addr - from).unwrap_or(usize::MAX);
         let all = u64::try_from(self.bytes.len()).unwrap_or(u64::MAX);
         let (target, end) = match addr {
+            0xa_0000..0xc_0000 if self.smram && self.low >= 0xc_0000 => (Target::Ram(offset(0)), 0xc_0000),
             0xa_0000..0xc_0000 => (Target::Bus, 0xc_0000),
             0xc_0000..0x10_0000 => {
                 let (attribute, end) = self.attribute(addr);
@@ -140,6 +233,11 @@ impl Ram {
         let attribute = self.pam[1 + segment / 2] >> (4 * (segment % 2));
         (attribute, (addr | 0x3fff) + 1)
     }
+}
+
+const fn as_usize(number: u32) -> usize {
+    // The machines that it is built for have at least 32 bits.
+    number as usize
 }
 
 #[cfg(test)]

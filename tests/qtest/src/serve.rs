@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Instant as Clock;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use devmodel::host::ShutdownReason;
 use serde_json::{Value, json};
 
@@ -115,6 +115,14 @@ fn send(pc: &mut Pc, runs: bool, address: &Address) -> Result<()> {
 impl Server {
     fn run(&mut self, events: &Receiver<Event>) {
         while !self.ended {
+            if self.run_guest() {
+                match events.try_recv() {
+                    Ok(event) => self.happened(event),
+                    Err(TryRecvError::Empty) => {}
+                    Err(TryRecvError::Disconnected) => return,
+                }
+                continue;
+            }
             let ready = self.pc.as_ref().and_then(|pc| pc.world.disks.next_ready());
             let event = match ready.map(|at| events.recv_timeout(at.saturating_duration_since(Clock::now()))) {
                 None => events.recv().ok(),
@@ -129,18 +137,35 @@ impl Server {
                 Some(event) => event.ok(),
             };
             let Some(event) = event else { return };
-            match event {
-                Event::Connected(source, output) => self.connected(source, output),
-                Event::Received(source, bytes) => self.received(source, &bytes),
-                Event::Closed { source, last } => self.closed(source, last),
-                Event::Terminated => {
-                    self.tell("SHUTDOWN", Some(json!({"guest": false, "reason": "host-signal"})));
-                    self.ended = true;
-                }
+            self.happened(event);
+        }
+    }
+
+    fn happened(&mut self, event: Event) {
+        match event {
+            Event::Connected(source, output) => self.connected(source, output),
+            Event::Received(source, bytes) => self.received(source, &bytes),
+            Event::Closed { source, last } => self.closed(source, last),
+            Event::Terminated => {
+                self.tell("SHUTDOWN", Some(json!({"guest": false, "reason": "host-signal"})));
+                self.ended = true;
             }
+        }
+        self.obey_guest();
+        self.report_interrupts();
+    }
+
+    /// Gives the CPU a turn, if there is one. `false`: it has nothing to do until something happens outside.
+    fn run_guest(&mut self) -> bool {
+        if self.status != "running" {
+            return false;
+        }
+        let goes_on = self.pc.as_mut().is_some_and(Pc::run);
+        if self.plan.has_cpu {
             self.obey_guest();
             self.report_interrupts();
         }
+        goes_on && !self.ended
     }
 
     fn connected(&mut self, source: Source, output: Output) {
@@ -295,7 +320,8 @@ impl Server {
     fn migrate(&mut self, address: &Address) {
         let Some(pc) = &mut self.pc else { return };
         let runs = self.status == "running";
-        self.migration = Some(match send(pc, runs, address) {
+        let sent = if pc.guest.is_some() { Err(anyhow!("its CPU cannot be sent")) } else { send(pc, runs, address) };
+        self.migration = Some(match sent {
             Ok(()) => "completed",
             Err(error) => {
                 eprintln!("cannot migrate: {error:#}");

@@ -75,11 +75,44 @@ fn what_is_not_supported_is_refused_by_name() {
         ("-accel qtest -device ide-hd,drive=none", "there is no free drive with the id none"),
         ("-accel qtest -hda /x -drive file=/y,index=0", "there is no place for it"),
         ("-accel qtest -m", "\"-m\" needs a value"),
-        ("-nodefaults", "there is no CPU"),
+        ("-nodefaults", "-accel tcg is needed"),
+        ("-accel tcg -smp 2", "there is one CPU"),
+        ("-accel tcg -incoming unix:/x", "the state of a CPU is not sent"),
     ] {
         let problem = problem(arguments);
         assert!(problem.contains(what), "{arguments}: {problem}");
     }
+}
+
+#[test]
+fn the_first_accelerator_that_there_is_counts() {
+    for (arguments, has_cpu) in [
+        ("-accel qtest", false),
+        ("-accel tcg -accel qtest", true),
+        ("-accel kvm -accel tcg,thread=single -accel qtest", true),
+        ("-accel kvm -accel qtest", false),
+        ("-accel qtest -accel tcg", false),
+        ("-machine pc,accel=kvm:tcg", true),
+        ("-machine none -accel tcg", false),
+        ("-qtest unix:/q", false),
+    ] {
+        assert_eq!(plan(arguments).unwrap().has_cpu, has_cpu, "{arguments}");
+    }
+}
+
+#[test]
+fn without_graphics_firmware_is_told_where_its_console_is() {
+    let plan = plan("-accel tcg -M graphics=off").unwrap();
+    assert_eq!(plan.firmware_files, [("etc/sercon-port", vec![0xf8, 0x03])]);
+}
+
+#[test]
+fn user_networks_have_a_boot_file() {
+    let arguments = "-accel qtest -netdev user,id=n,tftp=/t,bootfile=a/b,ipv4=on,ipv6=off -device e1000,netdev=n";
+    let user = UserPlan { folder: Some("/t".into()), boot_file: Some("a/b".to_owned()) };
+    assert_eq!(plan(arguments).unwrap().networks, [Network::User(user)]);
+    let without = plan("-accel qtest -netdev user,id=n,ipv4=off -device e1000,netdev=n").unwrap();
+    assert_eq!(without.networks, [Network::Nobody]);
 }
 
 #[test]

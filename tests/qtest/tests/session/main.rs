@@ -1,5 +1,6 @@
 //! The program as a client of the qtest protocol sees it: started, spoken to over sockets, ended.
 
+mod boot;
 mod client;
 mod discs;
 mod migration;
