@@ -274,6 +274,11 @@ pub(crate) fn set_breakpoints(([a, b, c, d], control): ([u64; 4], u64)) {
     }
 }
 
+/// Where FS and GS begin.
+pub(crate) fn bases() -> [u64; 2] {
+    [get_msr(msr::FS_BASE), get_msr(msr::GS_BASE)]
+}
+
 /// Says where FS and GS begin, at canonical addresses.
 pub(crate) fn set_bases(fs: u64, gs: u64) {
     set_msr(msr::FS_BASE, fs);

@@ -51,6 +51,7 @@ pub(crate) extern "C" fn enter(registers: &mut Registers) {
     let Some(hypervisor) = (unsafe { &mut *HYPERVISOR.0.get() }) else { return };
     let Some(id) = hypervisor.loaded else { return };
     let now = hypervisor.system.time(cpu::ticks());
+    hypervisor.system.note_bases(id, cpu::bases());
     match registers.entry {
         SYSTEM_CALL if hypervisor.system.vcpu(id).is_some_and(|vcpu| vcpu.in_user) => {
             hypervisor.system.user_call(id, registers);

@@ -314,6 +314,16 @@ fn pages_of_a_local_table_are_taken_when_they_are_used() {
 }
 
 #[test]
+fn where_segments_begin_is_what_the_processor_has() {
+    let mut domain = domain();
+    domain.system.note_bases(domain.id, [0x1000, 0x2000]);
+    domain.system.vcpu_mut(domain.id).unwrap().in_user = true;
+    domain.system.note_bases(domain.id, [0x3000, 0x4000]);
+    let bases = domain.system.vcpu(domain.id).unwrap().bases;
+    assert_eq!((bases.fs, bases.gs_kernel, bases.gs_user), (0x3000, 0x2000, 0x4000));
+}
+
+#[test]
 fn a_list_of_calls_ends_where_it_returns_from_an_exception() {
     let mut domain = domain();
     let user = domain.system.vcpu(domain.id).unwrap().top;
