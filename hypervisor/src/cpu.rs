@@ -110,7 +110,7 @@ pub(crate) fn begin() {
     set_msr(msr::EFER, get_msr(msr::EFER) | 1);
     set_msr(msr::STAR, u64::from(DOMAINS) << 48 | u64::from(CODE) << 32);
     set_msr(msr::LSTAR, entry::system_call());
-    set_msr(msr::CSTAR, entry::system_call());
+    set_msr(msr::CSTAR, entry::system_call_32());
     set_msr(msr::SFMASK, CLEARED);
 }
 
@@ -271,6 +271,19 @@ pub(crate) fn set_breakpoints(([a, b, c, d], control): ([u64; 4], u64)) {
             none = in(reg) 1_u64 << 10, a = in(reg) a, b = in(reg) b, c = in(reg) c, d = in(reg) d,
             control = in(reg) control, options(nostack, preserves_flags)
         );
+    }
+}
+
+/// Lets a domain say itself where FS and GS begin, or not; the processor can do so.
+pub(crate) fn allow_base_instructions(allowed: bool) {
+    const BASE_INSTRUCTIONS: u64 = 1 << 16;
+    let before: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr4", out(reg) before, options(nomem, nostack, preserves_flags)) };
+    let after = if allowed { before | BASE_INSTRUCTIONS } else { before & !BASE_INSTRUCTIONS };
+    if after != before {
+        // SAFETY: no other bit changes, and the hypervisor has no use for these segments.
+        unsafe { asm!("mov cr4, {}", in(reg) after, options(nostack, preserves_flags)) };
     }
 }
 
