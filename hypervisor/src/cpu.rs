@@ -11,7 +11,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use hypervisor_core::descriptor::{FLAT, PAGES_MAX};
 use hypervisor_core::memory::WORDS;
-use hypervisor_core::segment::{LOCAL_MAX, LOCAL_PAGES, LocalTable};
+use hypervisor_core::segment::{LOCAL_PAGES, LocalTable};
 use hypervisor_core::{Memory as _, Mfn};
 
 /// Selectors of the hypervisor's segments, and of the first of those of domains (32-bit code, data, 64-bit code).
@@ -22,7 +22,7 @@ const TASK: u16 = 0xe040;
 const LOCAL: u16 = 0xe050;
 /// Descriptors in the table, and in the local one.
 const DESCRIPTORS: usize = LOCAL as usize / 8 + 2;
-const LOCAL_DESCRIPTORS: usize = LOCAL_MAX as usize;
+const LOCAL_DESCRIPTORS: usize = LOCAL_PAGES * WORDS;
 /// Bytes of the stack that NMI, double fault and machine check have each.
 const STACK: usize = 8192;
 
