@@ -11,7 +11,7 @@ use core::arch::asm;
 use core::cell::UnsafeCell;
 use hypervisor_core::descriptor::{FLAT, PAGES_MAX};
 use hypervisor_core::memory::WORDS;
-use hypervisor_core::segment::{LOCAL_MAX, LOCAL_PAGES, LocalTable};
+use hypervisor_core::segment::{LOCAL_PAGES, LocalTable};
 use hypervisor_core::{Memory as _, Mfn};
 
 /// Selectors of the hypervisor's segments, and of the first of those of domains (32-bit code, data, 64-bit code).
@@ -22,7 +22,7 @@ const TASK: u16 = 0xe040;
 const LOCAL: u16 = 0xe050;
 /// Descriptors in the table, and in the local one.
 const DESCRIPTORS: usize = LOCAL as usize / 8 + 2;
-const LOCAL_DESCRIPTORS: usize = LOCAL_MAX as usize;
+const LOCAL_DESCRIPTORS: usize = LOCAL_PAGES * WORDS;
 /// Bytes of the stack that NMI, double fault and machine check have each.
 const STACK: usize = 8192;
 
@@ -110,7 +110,7 @@ pub(crate) fn begin() {
     set_msr(msr::EFER, get_msr(msr::EFER) | 1);
     set_msr(msr::STAR, u64::from(DOMAINS) << 48 | u64::from(CODE) << 32);
     set_msr(msr::LSTAR, entry::system_call());
-    set_msr(msr::CSTAR, entry::system_call());
+    set_msr(msr::CSTAR, entry::system_call_32());
     set_msr(msr::SFMASK, CLEARED);
 }
 
@@ -272,6 +272,24 @@ pub(crate) fn set_breakpoints(([a, b, c, d], control): ([u64; 4], u64)) {
             control = in(reg) control, options(nostack, preserves_flags)
         );
     }
+}
+
+/// Lets a domain say itself where FS and GS begin, or not; the processor can do so.
+pub(crate) fn allow_base_instructions(allowed: bool) {
+    const BASE_INSTRUCTIONS: u64 = 1 << 16;
+    let before: u64;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, cr4", out(reg) before, options(nomem, nostack, preserves_flags)) };
+    let after = if allowed { before | BASE_INSTRUCTIONS } else { before & !BASE_INSTRUCTIONS };
+    if after != before {
+        // SAFETY: no other bit changes, and the hypervisor has no use for these segments.
+        unsafe { asm!("mov cr4, {}", in(reg) after, options(nostack, preserves_flags)) };
+    }
+}
+
+/// Where FS and GS begin.
+pub(crate) fn bases() -> [u64; 2] {
+    [get_msr(msr::FS_BASE), get_msr(msr::GS_BASE)]
 }
 
 /// Says where FS and GS begin, at canonical addresses.

@@ -12,6 +12,8 @@ use hypervisor_core::vcpu::Registers;
 
 /// [`Registers::entry`] of a system call: no vector.
 pub(crate) const SYSTEM_CALL: u64 = 0x100;
+/// The same of one by 32-bit code, which processors of AMD's have.
+pub(crate) const SYSTEM_CALL_32: u64 = 0x101;
 /// The vector of the timer, and of interrupts that vanish.
 pub(crate) const TIMER: u8 = 0xf0;
 pub(crate) const SPURIOUS: u8 = 0xff;
@@ -82,6 +84,20 @@ global_asm!(
       push rcx
       push 0
       push {system_call}
+      jmp entry_common
+
+    .balign 16
+    .globl entry_system_call_32
+    entry_system_call_32:
+      mov [rip + entry_scratch], rsp
+      lea rsp, [rip + {stack} + {stack_len}]
+      push 0xe02b
+      push [rip + entry_scratch]
+      push r11
+      push 0xe023
+      push rcx
+      push 0
+      push {system_call_32}
       jmp entry_common
 
     // From a domain, it goes on where all others do; otherwise where it is.
@@ -217,6 +233,7 @@ global_asm!(
     debug_stack = sym DEBUG_STACK,
     debug_stack_len = const DEBUG_STACK_LEN,
     system_call = const SYSTEM_CALL,
+    system_call_32 = const SYSTEM_CALL_32,
     cs = const CS,
     floating_point = sym FLOATING_POINT,
     enter = sym crate::run::enter,
@@ -225,6 +242,7 @@ global_asm!(
 
 unsafe extern "C" {
     fn entry_system_call();
+    fn entry_system_call_32();
     fn entry_begin(registers: *const Registers) -> !;
     static entry_table: [u64; 22];
 }
@@ -232,6 +250,11 @@ unsafe extern "C" {
 /// Where system calls go.
 pub(crate) fn system_call() -> u64 {
     entry_system_call as *const () as u64
+}
+
+/// Where those of 32-bit code go.
+pub(crate) fn system_call_32() -> u64 {
+    entry_system_call_32 as *const () as u64
 }
 
 /// Where exceptions and interrupts go.

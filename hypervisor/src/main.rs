@@ -21,7 +21,7 @@
 //! | [`serial`], [`port`] | the console |
 //! | [`runtime`] | what compiled code calls by name |
 //!
-//! Not modelled: more than one processor, memory above 4 GiB, a user mode of domains, ACPI.
+//! Not modelled: more than one processor, memory above 4 GiB, ACPI.
 //! Invariant: interrupts are off while the hypervisor runs, so it is in one place at a time.
 // UNSAFETY: the entry point, and the heap's memory.
 #![expect(unsafe_code)]
@@ -97,6 +97,7 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
         System::new(Physical, Frames::new(usize::try_from(frames).unwrap_or(0), entries), pages, (scale, first_tick));
     system.wall_clock = timer::date().saturating_mul(1_000_000_000);
     system.command_line = information.command_line.into();
+    system.has_base_instructions = cpu::identify(7, 0)[1] & 1 != 0;
     add_memory(&mut system, &information, heap.end);
     let Some(kernel) = information.modules.first() else {
         say!("there is no module: the first one is the kernel of the first domain");

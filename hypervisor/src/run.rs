@@ -2,7 +2,7 @@
 // UNSAFETY: the one value of the hypervisor, and the registers that entry code leaves.
 #![expect(unsafe_code)]
 
-use crate::entry::{self, FLOATING_POINT, FloatingPoint, Place, SPURIOUS, SYSTEM_CALL, TIMER};
+use crate::entry::{self, FLOATING_POINT, FloatingPoint, Place, SPURIOUS, SYSTEM_CALL, SYSTEM_CALL_32, TIMER};
 use crate::physical::Physical;
 use crate::serial::{self, say};
 use crate::timer::Timer;
@@ -52,10 +52,12 @@ pub(crate) extern "C" fn enter(registers: &mut Registers) {
     let Some(hypervisor) = (unsafe { &mut *HYPERVISOR.0.get() }) else { return };
     let Some(id) = hypervisor.loaded else { return };
     let now = hypervisor.system.time(cpu::ticks());
+    hypervisor.system.note_bases(id, cpu::bases());
     match registers.entry {
         SYSTEM_CALL if hypervisor.system.vcpu(id).is_some_and(|vcpu| vcpu.in_user) => {
             hypervisor.system.user_call(id, registers);
         }
+        SYSTEM_CALL_32 => hypervisor.system.call_32(id, registers),
         SYSTEM_CALL => hypervisor.system.hypercall(id, registers, now),
         entry if entry == u64::from(TIMER) => hypervisor.timer.acknowledge(),
         entry if entry == u64::from(SPURIOUS) => {}
@@ -149,6 +151,7 @@ impl Hypervisor {
         if debug {
             cpu::set_breakpoints(vcpu.debug.machine());
         }
+        cpu::allow_base_instructions(vcpu.sets_bases);
         cpu::set_top(vcpu.current_top().address());
         cpu::set_bases(vcpu.bases.fs, if vcpu.in_user { vcpu.bases.gs_user } else { vcpu.bases.gs_kernel });
     }

@@ -20,8 +20,9 @@ const LONGEST: usize = 15;
 const CR0: u64 = 0x8005_0033;
 /// CR4: PAE, FXSAVE and its exceptions.
 const CR4: u64 = 0x0000_0620;
-/// The only bit of it that a kernel has a choice of: debug extensions.
+/// The bits of it that a kernel has a choice of: debug extensions, and instructions for where FS and GS begin.
 const DEBUG_EXTENSIONS: u64 = 1 << 3;
+const BASE_INSTRUCTIONS: u64 = 1 << 16;
 /// EFER: system calls, long mode, no-execute.
 const EFER: u64 = 0x0000_0d01;
 
@@ -124,8 +125,11 @@ impl<M: Memory> System<M> {
                 Ok(u64::from_le_bytes(address))
             }
             3 => self.vcpu(id).map(|vcpu| vcpu.top.address()).ok_or(Errno::EINVAL),
-            4 if self.vcpu(id).is_some_and(|vcpu| vcpu.debug_extensions) => Ok(CR4 | DEBUG_EXTENSIONS),
-            4 => Ok(CR4),
+            4 => {
+                let vcpu = self.vcpu(id).ok_or(Errno::EINVAL)?;
+                let debug = if vcpu.debug_extensions { DEBUG_EXTENSIONS } else { 0 };
+                Ok(CR4 | debug | if vcpu.sets_bases { BASE_INSTRUCTIONS } else { 0 })
+            }
             _ => Err(Errno::EINVAL),
         }
     }
@@ -136,7 +140,10 @@ impl<M: Memory> System<M> {
             0 if value == CR0 => Ok(()),
             // What it has no choice of stays as it is.
             4 => {
-                self.vcpu_mut(id).ok_or(Errno::EINVAL)?.debug_extensions = value & DEBUG_EXTENSIONS != 0;
+                let sets_bases = self.has_base_instructions && value & BASE_INSTRUCTIONS != 0;
+                let vcpu = self.vcpu_mut(id).ok_or(Errno::EINVAL)?;
+                (vcpu.debug_extensions, vcpu.sets_bases) = (value & DEBUG_EXTENSIONS != 0, sets_bases);
+                self.reload = true;
                 Ok(())
             }
             2 => {

@@ -98,6 +98,12 @@ impl Entry {
         self.0 & Self::WRITABLE != 0
     }
 
+    /// Whether ring 3 gets there.
+    #[must_use]
+    pub const fn is_users(self) -> bool {
+        self.0 & Self::USER != 0
+    }
+
     /// The frame.
     #[must_use]
     pub const fn frame(self) -> Mfn {

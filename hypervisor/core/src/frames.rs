@@ -7,7 +7,9 @@
 //!
 //! Source: Xen's interface of direct paging (`public/xen.h`, `HYPERVISOR_mmu_update`); the rules are those of Xen's
 //! `xen/arch/x86/mm.c`, "A few notes on general and special-purpose page counts".
-//! Not modelled: tables that map themselves, large pages, memory types.
+//! A table above the lowest may have an entry for itself that cannot be written, by which a domain sees its tables as pages: this is
+//! a use of the frame, but not one as a table.
+//! Not modelled: entries for other tables of the same level, large pages, memory types.
 //! Invariant: a frame with a writable mapping is never a page table, and the counts are those of the tables: see the tests.
 
 use crate::descriptor;
@@ -208,7 +210,7 @@ impl Frames {
             }
             // Read once: from here on it is what was checked, since nobody can write to it any more.
             let entry = Entry(memory.load(table, index)).adjusted();
-            if let Err(error) = self.take_entry(memory, entry, owner, owner, level) {
+            if let Err(error) = self.take_entry(memory, entry, (table, level), owner, owner) {
                 self.give_up_entries(memory, table, level, index);
                 return Err(error);
             }
@@ -224,7 +226,7 @@ impl Frames {
                 memory.store(table, index, 0);
             } else {
                 let entry = Entry(memory.load(table, index));
-                self.drop_entry(memory, entry, level);
+                self.drop_entry(memory, entry, (table, level));
             }
         }
     }
@@ -239,9 +241,9 @@ impl Frames {
         &mut self,
         memory: &mut impl Memory,
         entry: Entry,
+        (table, level): (Mfn, Level),
         domain: DomId,
         owner: DomId,
-        level: Level,
     ) -> Result<(), Errno> {
         if !entry.is_present() {
             return Ok(());
@@ -253,6 +255,7 @@ impl Frames {
             return Err(Errno::EINVAL);
         }
         match level.below() {
+            Some(_) if maps_itself(entry, table) => self.take(table, domain),
             Some(below) => self.take_as(memory, entry.frame(), domain, Kind::Table(below)),
             None if entry.is_writable() => self.take_as(memory, entry.frame(), owner, Kind::Writable),
             None => self.take(entry.frame(), owner),
@@ -265,11 +268,12 @@ impl Frames {
         devices.is_some_and(|(range, _)| range.contains(&frame.0))
     }
 
-    fn drop_entry(&mut self, memory: &mut impl Memory, entry: Entry, level: Level) {
+    fn drop_entry(&mut self, memory: &mut impl Memory, entry: Entry, (table, level): (Mfn, Level)) {
         if !entry.is_present() {
             return;
         }
         match level.below() {
+            Some(_) if maps_itself(entry, table) => self.drop_use(table),
             None if !entry.is_writable() => self.drop_use(entry.frame()),
             _ => self.drop_as(memory, entry.frame()),
         }
@@ -302,14 +306,14 @@ impl Frames {
             return Err(Errno::EINVAL);
         }
         let new = Entry(value).adjusted();
-        self.take_entry(memory, new, domain, owner, level)?;
+        self.take_entry(memory, new, (table, level), domain, owner)?;
         let used = Entry::ACCESSED | Entry::DIRTY;
         loop {
             // The processor may set its bits meanwhile.
             let old = memory.load(table, index);
             let new = if keep_used && new.is_present() { new.0 | old & used } else { new.0 };
             if memory.compare_exchange(table, index, old, new) == old {
-                self.drop_entry(memory, Entry(old), level);
+                self.drop_entry(memory, Entry(old), (table, level));
                 return Ok(());
             }
         }
@@ -342,7 +346,8 @@ impl Frames {
         }
         let moved = exchange(memory, from, Entry(0));
         let before = exchange(memory, to, moved);
-        self.drop_entry(memory, before, Level::L1);
+        let (table, _) = to;
+        self.drop_entry(memory, before, (table, Level::L1));
         Ok(())
     }
 
@@ -469,6 +474,11 @@ impl Frames {
             }
         }
     }
+}
+
+/// An entry by which a table is seen and not written.
+fn maps_itself(entry: Entry, table: Mfn) -> bool {
+    entry.frame() == table && !entry.is_writable()
 }
 
 /// Replaces an entry, whose bits the processor may set meanwhile. Gives what it was.

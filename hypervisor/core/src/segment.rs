@@ -143,6 +143,19 @@ impl<M: Memory> System<M> {
         descriptor.map_or(0, descriptor::base)
     }
 
+    /// Where FS and GS begin on the processor, as a vCPU comes in: loading a selector moves them, of which nobody else hears.
+    pub fn note_bases(&mut self, id: VcpuId, [fs, gs]: [u64; 2]) {
+        let Some(vcpu) = self.vcpu_mut(id) else { return };
+        // Quirk: QEMU 7.2 lets WRFSBASE and WRGSBASE have what is no address.
+        let [fs, gs] = [fs, gs].map(|base| if is_canonical(base) { base } else { 0 });
+        vcpu.bases.fs = fs;
+        if vcpu.in_user {
+            vcpu.bases.gs_user = gs;
+        } else {
+            vcpu.bases.gs_kernel = gs;
+        }
+    }
+
     /// Before the processor returns to a domain: what it could not have is the domain's exception, or its end. Either way it is
     /// in ring 3 then.
     pub fn check_return(&mut self, id: VcpuId, registers: &mut Registers) {

@@ -41,6 +41,8 @@ pub struct System<M> {
     pub first_tick: u64,
     /// Nanoseconds since 1970 at the start.
     pub wall_clock: u64,
+    /// The processor has instructions for where FS and GS begin.
+    pub has_base_instructions: bool,
     /// What the boot loader has told the hypervisor.
     pub command_line: String,
     /// Translations, the mode or bases of the one that runs have changed: the processor is to load them anew.
@@ -70,6 +72,7 @@ impl<M: Memory> System<M> {
             scale,
             first_tick,
             wall_clock: 0,
+            has_base_instructions: false,
             command_line: String::new(),
             reload: false,
             reload_segments: false,

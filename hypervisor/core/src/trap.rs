@@ -2,7 +2,7 @@
 //!
 //! Source: Xen's `xen/arch/x86/x86_64/entry.S` (`create_bounce_frame`) for the frame; `public/arch-x86/xen-x86_64.h`, `struct
 //! iret_context`, for the way back.
-//! Not modelled: 32-bit code in user mode, SYSENTER.
+//! Not modelled: SYSENTER.
 
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
@@ -218,6 +218,19 @@ impl<M: Memory> System<M> {
         let place = (FLAT_KERNEL_CS.into(), address);
         if address == 0 || self.enter_kernel(id, registers, place, None, masks).is_err() {
             self.crash(id, registers, "a system call, and its kernel does not take it");
+        }
+    }
+
+    /// 32-bit code makes a system call: its kernel hears of it, or of a fault of the instruction.
+    pub fn call_32(&mut self, id: VcpuId, registers: &mut Registers) {
+        /// Bytes of the instruction.
+        const LENGTH: u64 = 2;
+        let (address, masks) = self.vcpu(id).map_or((0, false), |vcpu| vcpu.syscall32_callback);
+        if address == 0 {
+            (registers.rip, registers.error) = (registers.rip.wrapping_sub(LENGTH), 0);
+            self.tell(id, registers, PROTECTION, 0);
+        } else if self.enter_kernel(id, registers, (FLAT_KERNEL_CS.into(), address), None, masks).is_err() {
+            self.crash(id, registers, "a system call of 32-bit code, and its kernel does not take it");
         }
     }
 

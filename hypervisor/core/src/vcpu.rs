@@ -115,6 +115,8 @@ pub struct Vcpu {
     pub debug: DebugRegisters,
     /// See [`Self::debug`].
     pub debug_extensions: bool,
+    /// Its kernel and its user mode say themselves where FS and GS begin (CR4.FSGSBASE).
+    pub sets_bases: bool,
     /// Breakpoints at ports that its instruction has hit.
     pub hit: u64,
     /// Which ports it may ask for.
@@ -127,6 +129,8 @@ pub struct Vcpu {
     pub failsafe_callback: u64,
     /// Where system calls of user mode go, and whether events are masked there.
     pub syscall_callback: (u64, bool),
+    /// The same for those of 32-bit code.
+    pub syscall32_callback: (u64, bool),
     /// It was said what it begins with.
     pub is_initialised: bool,
     /// What it is at.
@@ -163,12 +167,14 @@ impl Vcpu {
             selectors: [0; 4],
             debug: DebugRegisters::default(),
             debug_extensions: false,
+            sets_bases: false,
             hit: 0,
             ports: PortRights::default(),
             traps: Vec::new(),
             event_callback: 0,
             failsafe_callback: 0,
             syscall_callback: (0, false),
+            syscall32_callback: (0, false),
             is_initialised: true,
             state: State::Ready,
             timer: None,

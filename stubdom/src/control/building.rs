@@ -9,6 +9,7 @@ use minios::addr::Gfn;
 use minios::foreign::{Access, ForeignMapping};
 use minios::hypercall::{XenError, domctl, event, memory, mmu};
 use stubdom::xl::DomainConfig;
+use xen_abi::mmu::{FLAT_KERNEL_CS, FLAT_KERNEL_SS};
 use xen_abi::vcpu::{VGCF_IN_KERNEL, VGCF_ONLINE};
 use xen_abi::{DomId, PAGE_SIZE, Port};
 
@@ -70,6 +71,7 @@ fn fill(id: DomId, config: &DomainConfig, files: &Files) -> Result<Built, String
     mmu::pin_top_of(id, Gfn::new(start.top)).map_err(failed("its page tables"))?;
     let mut context = domctl::empty_context();
     context.flags = VGCF_IN_KERNEL | VGCF_ONLINE;
+    (context.user_regs.cs, context.user_regs.ss) = (FLAT_KERNEL_CS, FLAT_KERNEL_SS);
     context.user_regs.rip = start.entry;
     context.user_regs.rsi = start.start_info;
     context.user_regs.rsp = start.stack;

@@ -104,9 +104,10 @@ impl<M: Memory> System<M> {
         match kind {
             CALLBACKTYPE_EVENT => vcpu.event_callback = address,
             CALLBACKTYPE_FAILSAFE => vcpu.failsafe_callback = address,
+            CALLBACKTYPE_SYSCALL32 => vcpu.syscall32_callback = (address, flags & CALLBACKF_MASK_EVENTS != 0),
             CALLBACKTYPE_SYSCALL => vcpu.syscall_callback = (address, flags & CALLBACKF_MASK_EVENTS != 0),
             // Ways in that no 64-bit code takes, and what is the hypervisor's: taken note of is enough.
-            CALLBACKTYPE_NMI | CALLBACKTYPE_SYSENTER | CALLBACKTYPE_SYSCALL32 => {}
+            CALLBACKTYPE_NMI | CALLBACKTYPE_SYSENTER => {}
             _ => return Err(Errno::ENOSYS),
         }
         Ok(0)

@@ -16,8 +16,9 @@ use xen_abi::PAGE_SHIFT;
 use xen_abi::sched::SHUTDOWN_POWEROFF;
 use xen_abi::vcpu::{CpuUserRegs, VGCF_IN_KERNEL, VGCF_SYSCALL_DISABLES_EVENTS, VcpuGuestContext};
 
-/// CR4: debug extensions.
+/// CR4: debug extensions, and instructions for where FS and GS begin.
 const DEBUG_EXTENSIONS: u64 = 1 << 3;
+const BASE_INSTRUCTIONS: u64 = 1 << 16;
 /// Descriptors of a page.
 const DESCRIPTORS: u64 = 512;
 
@@ -36,7 +37,9 @@ impl<M: Memory> System<M> {
         check(context)?;
         let (top, user_top, segments) = self.take_tables(id, context)?;
         let mut debug = DebugRegisters::default();
-        let debug_extensions = context.ctrlreg.get(4).is_some_and(|value| value & DEBUG_EXTENSIONS != 0);
+        let [_, _, _, _, control, ..] = context.ctrlreg;
+        let debug_extensions = control & DEBUG_EXTENSIONS != 0;
+        let sets_bases = self.has_base_instructions && control & BASE_INSTRUCTIONS != 0;
         for (number, value) in (0_u64..).zip(context.debugreg).filter(|(number, _)| !matches!(number, 4 | 5)) {
             // One that it cannot have is left as it is.
             let _: Result<(), Errno> = debug.set(number, value, debug_extensions);
@@ -54,6 +57,7 @@ impl<M: Memory> System<M> {
             selectors: [ds, es, fs, gs],
             debug,
             debug_extensions,
+            sets_bases,
             traps: (0..=u8::MAX)
                 .zip(context.trap_ctxt)
                 .map(|(vector, trap)| xen_abi::trap::TrapInfo { vector, ..trap })

@@ -58,6 +58,9 @@ fn debug_registers_are_set_by_calls_and_by_instructions() {
     assert_eq!(fault(&mut domain, &[0x0f, 0x20, 0xe0], from).rax, 0x628);
     let none = fault(&mut domain, &[0x0f, 0x21, 0xe0], from);
     assert_eq!((none.rip, domain.get::<[u64; 3]>(none.rsp)[2]), (HANDLER, CODE), "it is no instruction");
+    domain.system.has_base_instructions = true;
+    fault(&mut domain, &[0x0f, 0x22, 0xe0], Registers { rax: 1 << 16, ..Registers::default() });
+    assert_eq!(fault(&mut domain, &[0x0f, 0x20, 0xe0], from).rax, 0x1_0620);
     // User mode has none of them.
     domain.system.vcpu_mut(domain.id).unwrap().in_user = true;
     domain.system.vcpu_mut(domain.id).unwrap().kernel_stack = STACK;
@@ -311,6 +314,44 @@ fn pages_of_a_local_table_are_taken_when_they_are_used() {
     assert_eq!((set_local(&mut domain, 0x1234, 0), taken(&domain)), (0, 0));
     assert_eq!(domain.update((lowest, index), entry.0 | Entry::WRITABLE), 0);
     assert_eq!(domain.system.loadable(domain.id, 0x17), 0);
+}
+
+#[test]
+fn where_segments_begin_is_what_the_processor_has() {
+    let mut domain = domain();
+    domain.system.note_bases(domain.id, [0x1000, 0x2000]);
+    domain.system.vcpu_mut(domain.id).unwrap().in_user = true;
+    domain.system.note_bases(domain.id, [1 << 47, 0x4000]);
+    let bases = domain.system.vcpu(domain.id).unwrap().bases;
+    assert_eq!((bases.fs, bases.gs_kernel, bases.gs_user), (0, 0x2000, 0x4000));
+}
+
+#[test]
+fn a_system_call_of_32_bit_code_has_a_way_of_its_own() {
+    use xen_abi::callback::{CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKTYPE_SYSCALL32, CallbackRegister};
+    let mut domain = domain();
+    handles(&mut domain, &[13]);
+    let from = Registers { rip: 0x1002, cs: 0xe023, rsp: STACK, ..domain.registers };
+    let vcpu = domain.system.vcpu_mut(domain.id).unwrap();
+    (vcpu.in_user, vcpu.kernel_stack) = (true, STACK);
+    let mut registers = from;
+    domain.system.call_32(domain.id, &mut registers);
+    let [_, _, error, rip, code, ..] = frame(&mut domain, &registers);
+    assert_eq!((registers.rip, error, rip, code & 0xffff), (HANDLER, 0, 0x1000, 0xe023));
+    let callback = CallbackRegister {
+        kind: CALLBACKTYPE_SYSCALL32,
+        flags: CALLBACKF_MASK_EVENTS,
+        padding: 0,
+        address: BASE + 0x500,
+    };
+    let place = domain.put(SCRATCH, &callback);
+    assert_eq!(domain.call(Hypercall::CallbackOp, [CALLBACKOP_REGISTER.into(), place, 0, 0]), 0);
+    domain.system.vcpu_mut(domain.id).unwrap().in_user = true;
+    domain.system.set_masked(domain.id, false);
+    let mut registers = from;
+    domain.system.call_32(domain.id, &mut registers);
+    assert_eq!((registers.rip, registers.cs, domain.system.is_masked(domain.id)), (BASE + 0x500, 0xe033, true));
+    assert_eq!(domain.get::<[u64; 4]>(registers.rsp)[2], 0x1002);
 }
 
 #[test]
