@@ -128,6 +128,33 @@ fn what_is_not_the_domains_is_refused() {
 }
 
 #[test]
+fn registers_of_devices_are_mapped_by_one_domain_and_not_counted() {
+    const UNCACHED: u64 = DATA | 3 << 3;
+    let (mut frames, mut memory) = machine(16);
+    frames.give_devices(Mfn(40), DOMAIN);
+    let [top, _, directory, lowest, page] = chain(&mut frames, &mut memory);
+    frames.load_top(&mut memory, DOMAIN, top).unwrap();
+    let other = allocate(&mut frames, &mut memory);
+    frames.frames[usize::try_from(other.0).unwrap()].owner = Some(OTHER);
+    frames.pin(&mut memory, OTHER, other, Level::L1).unwrap();
+    let mut update = |domain, owner, place, frame, bits| {
+        frames.update(&mut memory, domain, owner, place, Entry::new(Mfn(frame), bits).0, false)
+    };
+    for frame in [16, 39] {
+        assert_eq!(update(DOMAIN, DOMAIN, (lowest, 9), frame, UNCACHED), Ok(()));
+        assert_eq!(update(DOMAIN, DomId::IO, (lowest, 9), frame, UNCACHED), Ok(()));
+    }
+    assert_eq!(update(DOMAIN, DOMAIN, (lowest, 9), 40, UNCACHED), Err(Errno::EINVAL), "the hypervisor's");
+    assert_eq!(update(DOMAIN, DOMAIN, (lowest, 9), page.0, UNCACHED), Err(Errno::EINVAL), "memory is cached");
+    assert_eq!(update(DOMAIN, DOMAIN, (directory, 9), 20, DATA), Err(Errno::EINVAL), "no page table");
+    assert_eq!(update(DOMAIN, DOMAIN, (lowest, 9), 20, DATA | 1 << 7), Err(Errno::EINVAL));
+    assert_eq!(update(DOMAIN, OTHER, (lowest, 9), 20, DATA), Err(Errno::EINVAL));
+    assert_eq!(update(OTHER, OTHER, (other, 0), 20, DATA), Err(Errno::EINVAL), "another one");
+    assert_eq!(update(DOMAIN, DOMAIN, (lowest, 9), 0, 0), Ok(()));
+    check(&frames, &memory, &[top]);
+}
+
+#[test]
 fn a_table_may_map_itself_to_be_looked_at() {
     let (mut frames, mut memory) = machine(16);
     let [top, directories, ..] = chain(&mut frames, &mut memory);

@@ -162,7 +162,7 @@ fn a_page_table_is_not_mapped_writable_by_any_call() {
     }
     assert_eq!(domain.update((table, index), entry.0), 0);
     assert_eq!(domain.update((top, Level::L4.index(0xffff_8000_0000_0000)), entry.0), Errno::EINVAL.result());
-    let others = [DomId::SELF.0, 0, 7, 0x7ff1].map(|owner| {
+    let others = [DomId::SELF.0, 0, 7, 0x7ff2].map(|owner| {
         let place = SCRATCH;
         domain.call(Hypercall::MmuUpdate, [place, 1, 0, owner.into()])
     });
