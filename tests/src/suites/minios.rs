@@ -186,9 +186,10 @@ fn serves(context: &Context) -> Result<()> {
                 dd if=/tmp/random of=/dev/xvdz bs=1M oflag=direct conv=fsync 2>/dev/null; fi
             dd if=/dev/xvdz bs=64k iflag=direct 2>/dev/null | cmp - /tmp/random"
         ))?;
+        // Debian 13's dom0 has no tools for file systems.
         if round == 1 {
             context.agent.check(
-                "set -e; mkfs.ext4 -q /dev/xvdz; mkdir -p /tmp/served; mount -o discard /dev/xvdz /tmp/served
+                "set -e; command -v mkfs.ext4 >/dev/null || exit 0; mkfs.ext4 -q /dev/xvdz; mkdir -p /tmp/served; mount -o discard /dev/xvdz /tmp/served
                 dd if=/tmp/random of=/tmp/served/b bs=1M count=8 2>/dev/null; cp /tmp/random /tmp/served/a || true
                 rm -f /tmp/served/a; sync; fstrim /tmp/served; umount /tmp/served; fsck.ext4 -fn /dev/xvdz
                 mount /dev/xvdz /tmp/served; dd if=/tmp/random bs=1M count=8 2>/dev/null | cmp - /tmp/served/b
