@@ -59,6 +59,10 @@ impl<P: Platform> Station<P> {
         self.traffic
     }
 
+    pub(super) fn has_link(&self) -> bool {
+        self.net.session().is_connected()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.net.has_room()
     }

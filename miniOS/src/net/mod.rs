@@ -39,6 +39,8 @@ pub struct Stack<P: Platform + 'static> {
     interface: Interface,
     sockets: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
+    /// Somebody is at the other end of the cable.
+    has_link: bool,
 }
 
 impl<P: Platform + 'static> Stack<P> {
@@ -50,7 +52,7 @@ impl<P: Platform + 'static> Stack<P> {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(address)));
         config.random_seed = seed;
         let interface = Interface::new(config, &mut station, instant(now));
-        let mut stack = Self { station, interface, sockets: SocketSet::new(Vec::new()), dhcp: None };
+        let mut stack = Self { station, interface, sockets: SocketSet::new(Vec::new()), dhcp: None, has_link: false };
         for (address, gateway) in addresses.fixed() {
             stack.set_address(address, gateway);
         }
@@ -82,6 +84,7 @@ impl<P: Platform + 'static> Stack<P> {
         let now = instant(now);
         self.interface.poll_maintenance(now);
         self.station.look();
+        self.follow_link();
         // What came in one go, and a bounded number of answers: a flood does not keep everybody else waiting.
         for _ in 0..FRAMES_AT_ONCE {
             use smoltcp::iface::PollIngressSingleResult as Result;
@@ -111,6 +114,18 @@ impl<P: Platform + 'static> Stack<P> {
             return None;
         }
         Some(Instant(now.0.saturating_add(delay.total_micros().saturating_mul(1000))))
+    }
+
+    /// What was asked before there was a link nobody has heard: it is asked at once, not after the usual time.
+    fn follow_link(&mut self) {
+        let had_link = core::mem::replace(&mut self.has_link, self.station.has_link());
+        if let Some(handle) = self.dhcp
+            && self.has_link
+            && !had_link
+            && self.interface.ipv4_addr().is_none()
+        {
+            self.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).reset();
+        }
     }
 
     fn follow_lease(&mut self) {
