@@ -27,6 +27,16 @@ pub(crate) fn find() -> Result<Emulator> {
     unpacked()
 }
 
+/// Any QEMU, for a machine whose guests have none of their own: the one that is installed, as whoever starts it.
+pub(crate) fn any() -> Result<Emulator> {
+    let program = PathBuf::from("/usr/bin/qemu-system-x86_64");
+    if !program.exists() {
+        packages::ensure_installed(packages::TESTBED)?;
+    }
+    let kvm = starts_with_kvm(&program).unwrap_or(false);
+    Ok(Emulator { program, arguments: Vec::new(), kvm })
+}
+
 /// Whether guests of this machine can have guests: the module says so and QEMU can use it.
 fn nested_virtualization(qemu: &Path) -> bool {
     let allowed = ["kvm_amd", "kvm_intel"].iter().any(|module| {

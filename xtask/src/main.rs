@@ -61,7 +61,7 @@ enum Task {
     /// Runs the checks of miniOS, or another kernel, on our own hypervisor core: no Xen, no dom0.
     Core(hypervisor::Arguments),
     /// Runs the Xen Test Framework's pv64 tests on our own hypervisor core.
-    Xtf(hypervisor::XtfArguments),
+    Xtf(hypervisor::xtf::Arguments),
     /// Serves the PC on this machine by QEMU's qtest protocol. Without arguments, says where the program is.
     Qtest(qtest::Arguments),
     /// Fuzzes the devices, and keeps what is worth playing in the normal tests.
@@ -95,7 +95,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Tidy => return tidy::run(),
         Task::Ci => return ci::run(),
         Task::Core(arguments) => return hypervisor::run(&arguments),
-        Task::Xtf(arguments) => return hypervisor::xtf(&arguments),
+        Task::Xtf(arguments) => return hypervisor::xtf::run(&arguments),
         Task::Qtest(arguments) => return qtest::run(&arguments),
         Task::Fuzz(arguments) => return fuzz::run(&arguments),
         Task::Shell(arguments) => return shell::run(&arguments),

@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use tests::domain::{
     Config, DEMO, DEMO_HTTP, DeviceModel, Guest, IOEMU, OWN_ADDRESS, OWN_PASSWORD, OWN_WEBSOCKET, RAMDISK, Serial,
     demo_config,
@@ -20,7 +20,7 @@ use tests::testbed::{Agent, Clock, Disk, Format, Options, Testbed, Writes};
 use crate::config_file::{self, ConfigFile};
 use crate::image::{self, Xen};
 use crate::progress::Step;
-use crate::{build, emulator, guest, packages, paths};
+use crate::{build, emulator, guest, hypervisor, packages, paths};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// The paravirtualised unikernel, without a guest.
     #[arg(long, conflicts_with_all = ["config", "dm"])]
     demo: bool,
+    /// What runs below: our own core for the demo, a real Xen for guests, which the core has none of.
+    #[arg(long, value_enum)]
+    hypervisor: Option<Hypervisor>,
     /// Save what the guest shows once that stands still, then power off.
     #[arg(long, value_name = "FILE.png")]
     screenshot: Option<PathBuf>,
@@ -45,6 +48,15 @@ pub(crate) struct Arguments {
     /// Memory of the whole testbed in MiB, of which dom0 has 1024.
     #[arg(long, default_value_t = 3072)]
     memory: u32,
+}
+
+/// A hypervisor.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Hypervisor {
+    /// Ours: paravirtualised domains, in a second, as an ordinary user.
+    Core,
+    /// Xen, with a dom0 of Debian's.
+    Xen,
 }
 
 /// What emulates the guest's PC.
@@ -70,7 +82,7 @@ const DISPLAY: u16 = 1;
 /// What the default guest prints when its userland is up.
 const READY: &str = "stubdom guest ready";
 /// Bytes of the demo's disk.
-const DEMO_DISK: u64 = 64 << 20;
+const DEMO_DISK: u64 = hypervisor::demo::DISK;
 /// When the demo's picture is taken, which never stands still.
 const DEMO_PICTURE: Duration = Duration::from_secs(15);
 /// How long the screen stands still before its picture is taken: after [`READY`], and of a guest that says no such thing.
@@ -83,6 +95,13 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let interrupt = interrupts()?;
+    match arguments.hypervisor {
+        None | Some(Hypervisor::Core) if arguments.demo => {
+            return hypervisor::demo::run(arguments.screenshot.as_deref(), arguments.browser, &interrupt);
+        }
+        Some(Hypervisor::Core) => bail!("the core runs paravirtualised domains alone: --demo is one"),
+        _ => {}
+    }
     let device_model = arguments.dm.into();
     if device_model == DeviceModel::Stubdom {
         build::all()?;

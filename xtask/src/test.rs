@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         })
         .collect();
     if arguments.list {
-        for name in cases.iter().map(|case| case.name).chain(hypervisor::names()) {
+        for name in cases.iter().map(|case| case.name).chain(hypervisor::cases::names()) {
             println!("{name}");
         }
         return Ok(ExitCode::SUCCESS);
@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.name.is_none() {
         counts += unit_tests()?;
     }
-    counts += hypervisor::test(arguments.name.as_deref())?;
+    counts += hypervisor::cases::test(arguments.name.as_deref())?;
     counts += whole_system(&cases, arguments)?;
     println!("{counts}");
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
