@@ -175,8 +175,8 @@ fn demo_is_served(stage: &Stage<'_>) -> Result<()> {
         let first = screen.pixels.first();
         ensure!(screen.pixels.iter().any(|pixel| Some(pixel) != first), "nothing is drawn");
         // More than the queues on the way hold.
-        let zeros = running.get("/zeros?4000000")?;
-        ensure!(zeros.len() > 4_000_000, "{} bytes of 4 MB", zeros.len());
+        let zeros = running.get("/zeros?4096")?;
+        ensure!(zeros.len() > 4 << 20, "{} bytes of 4 MiB", zeros.len());
     }
     Ok(())
 }
