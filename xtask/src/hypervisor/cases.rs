@@ -138,7 +138,8 @@ impl Running {
     /// What the demo serves.
     fn get(&self, path: &str) -> Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.ports.page))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        // QEMU answers for a station that is not there yet, and then there is nothing to hear.
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n").as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
