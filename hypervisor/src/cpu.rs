@@ -112,6 +112,28 @@ pub(crate) fn begin() {
     set_msr(msr::LSTAR, entry::system_call());
     set_msr(msr::CSTAR, entry::system_call_32());
     set_msr(msr::SFMASK, CLEARED);
+    keep_out_of_domains();
+}
+
+/// Neither runs nor reads what ring 3 may, if the processor knows how: the hypervisor reaches memory of domains where all memory is
+/// mapped for itself.
+fn keep_out_of_domains() {
+    // CPUID leaf 7, ebx: SMEP and SMAP; their bits in CR4.
+    const KNOWN: [(u32, u64); 2] = [(1 << 7, 1 << 20), (1 << 20, 1 << 21)];
+    let [highest, ..] = identify(0, 0);
+    let [_, features, ..] = if highest >= 7 { identify(7, 0) } else { [0; 4] };
+    let bits: u64 = KNOWN.iter().filter(|(feature, _)| features & feature != 0).map(|(_, bit)| bit).sum();
+    // SAFETY: nothing of the hypervisor is at addresses of ring 3.
+    unsafe {
+        asm!(
+            "mov {scratch}, cr4",
+            "or {scratch}, {bits}",
+            "mov cr4, {scratch}",
+            bits = in(reg) bits,
+            scratch = out(reg) _,
+            options(nostack),
+        );
+    }
 }
 
 /// Tells the processor where the tables are.

@@ -275,7 +275,7 @@ fn memory(context: &Context) -> Result<()> {
     let mut followers = Vec::new();
     for (encoding, number) in encodings.iter().zip(1..) {
         followers.push(client.follow(encoding)?);
-        // One who knocks while another one is at the door is turned away.
+        // The next one knocks when this one was let in: few may wait at the door.
         context.wait_for_stubdom_log(guest.name(), &[&format!("viewer {number} of {VIEWERS};")])?;
     }
     for letter in "abc".chars() {
