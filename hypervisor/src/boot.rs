@@ -128,6 +128,7 @@ global_asm!(
 pub(crate) const MAGIC: u32 = 0x2bad_b002;
 
 unsafe extern "C" {
+    static boot_top: u8;
     static boot_direct: u8;
     static boot_image: u8;
     static __image_end: u8;
@@ -136,6 +137,11 @@ unsafe extern "C" {
 /// Entries of the top table for the image and for all memory, from their own table on. The processor's bits may be set later.
 pub(crate) fn own_entries() -> [u64; 2] {
     [(&raw const boot_image).addr() as u64 | 3, (&raw const boot_direct).addr() as u64 | 3]
+}
+
+/// The address of the hypervisor's own top table.
+pub(crate) fn own_top() -> u64 {
+    (&raw const boot_top).addr() as u64
 }
 
 /// Where the image ends in physical memory.

@@ -3,7 +3,7 @@
 #![expect(unsafe_code)]
 
 use crate::boot::{DIRECT, DIRECT_LEN};
-use crate::port;
+use crate::{boot, cpu, port};
 use core::ptr;
 use core::sync::atomic::{AtomicU64, Ordering};
 use hypervisor_core::memory::WORDS;
@@ -62,6 +62,10 @@ impl Memory for Physical {
         let exchanged =
             word(frame, index).map(|word| word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst));
         exchanged.map_or(u64::MAX, |exchanged| exchanged.unwrap_or_else(|found| found))
+    }
+
+    fn leave_tables(&mut self) {
+        cpu::set_top(boot::own_top());
     }
 
     fn read_port(&mut self, port: u16, width: u8) -> u32 {

@@ -4,7 +4,9 @@ use crate::{Refusal, refuse};
 use object::LittleEndian;
 use object::elf::{FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
 use object::read::elf::{FileHeader as _, ProgramHeader as _};
-use xen_abi::elfnote::{XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOTE_VIRT_BASE};
+use xen_abi::elfnote::{
+    XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOTE_PADDR_OFFSET, XEN_ELFNOTE_VIRT_BASE,
+};
 
 /// A kernel.
 pub(crate) struct Kernel<'a> {
@@ -14,6 +16,8 @@ pub(crate) struct Kernel<'a> {
     pub(crate) entry: u64,
     /// The address of its first page.
     pub(crate) base: u64,
+    /// The physical address that stands for that.
+    physical_base: u64,
     /// The address of the page by which it makes hypercalls.
     pub(crate) hypercall_page: Option<u64>,
     /// Where its last segment ends.
@@ -26,18 +30,22 @@ impl<'a> Kernel<'a> {
         let Ok(segments) = header.program_headers(LittleEndian, file) else {
             return refuse("the kernel has no segments");
         };
-        let mut kernel =
-            Self { file, segments, entry: header.e_entry(LittleEndian), base: 0, hypercall_page: None, end: 0 };
+        let mut kernel = Self {
+            file,
+            segments,
+            entry: header.e_entry(LittleEndian),
+            base: 0,
+            physical_base: 0,
+            hypercall_page: None,
+            end: 0,
+        };
         if !kernel.read_notes() {
             return refuse("the kernel has no notes of Xen's: it is none for it");
         }
         kernel.end = kernel.base;
         for segment in segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD) {
-            let (from, length) = (segment.p_vaddr(LittleEndian), segment.p_memsz(LittleEndian));
-            if from < kernel.base {
-                return refuse("a segment of the kernel lies below its VIRT_BASE");
-            }
-            kernel.end = kernel.end.max(from.saturating_add(length));
+            let Some(from) = kernel.address(segment) else { return refuse("a segment of the kernel lies nowhere") };
+            kernel.end = kernel.end.max(from.saturating_add(segment.p_memsz(LittleEndian)));
         }
         Ok(kernel)
     }
@@ -57,6 +65,7 @@ impl<'a> Kernel<'a> {
                     XEN_ELFNOTE_ENTRY => self.entry = number,
                     XEN_ELFNOTE_HYPERCALL_PAGE => self.hypercall_page = Some(number),
                     XEN_ELFNOTE_VIRT_BASE => self.base = number,
+                    XEN_ELFNOTE_PADDR_OFFSET => self.physical_base = number,
                     _ => {}
                 }
             }
@@ -64,12 +73,19 @@ impl<'a> Kernel<'a> {
         has_any
     }
 
+    /// Where a segment is to be: what counts is its physical address, from the base on.
+    fn address(&self, segment: &ProgramHeader64<LittleEndian>) -> Option<u64> {
+        let offset = segment.p_paddr(LittleEndian).checked_sub(self.physical_base)?;
+        self.base.checked_add(offset)
+    }
+
     /// The bytes of its segments, each with its address.
     pub(crate) fn segments(&self) -> Result<impl Iterator<Item = (u64, &'a [u8])>, Refusal> {
         let loaded = self.segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_LOAD);
         let bytes = loaded.map(|segment| {
             let bytes = segment.data(LittleEndian, self.file);
-            bytes.map_or_else(|()| refuse("the kernel is cut off"), |bytes| Ok((segment.p_vaddr(LittleEndian), bytes)))
+            let address = self.address(segment).unwrap_or(self.base);
+            bytes.map_or_else(|()| refuse("the kernel is cut off"), |bytes| Ok((address, bytes)))
         });
         bytes.collect::<Result<alloc::vec::Vec<_>, _>>().map(alloc::vec::Vec::into_iter)
     }

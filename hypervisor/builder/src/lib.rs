@@ -16,7 +16,7 @@
 //! | [`unpack`](mod@unpack) | files that are compressed |
 //!
 //! Source: `public/elfnote.h`, `public/xen.h` (`struct start_info`).
-//! Not modelled: `INIT_P2M`, `PADDR_OFFSET`.
+//! Not modelled: `INIT_P2M`.
 //! Invariant: whatever the file is, there is a domain or a refusal.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -54,7 +54,7 @@ use zerocopy::{FromZeros as _, IntoBytes as _};
 /// The size of a page.
 const PAGE: u64 = PAGE_SIZE as u64;
 /// Bytes of a kernel that was compressed.
-const KERNEL_MAX: usize = 32 << 20;
+const KERNEL_MAX: usize = 128 << 20;
 
 /// A file that comes with a kernel.
 #[derive(Clone, Copy, Debug)]

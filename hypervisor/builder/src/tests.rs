@@ -66,7 +66,7 @@ fn kernel(base: u64) -> Vec<u8> {
     ]
     .concat();
     let segment = |kind: u32, offset: u64, address: u64, length: u64, size: u64| {
-        let words = [offset, address, address, length, size, 4].map(u64::to_le_bytes).concat();
+        let words = [offset, address, 0, length, size, 4].map(u64::to_le_bytes).concat();
         [&kind.to_le_bytes()[..], &5_u32.to_le_bytes(), &words].concat()
     };
     let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();

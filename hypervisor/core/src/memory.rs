@@ -40,6 +40,10 @@ pub trait Memory {
     /// Replaces a word at once if it is `old`. Gives what it was.
     fn compare_exchange(&mut self, frame: Mfn, index: usize, old: u64, new: u64) -> u64;
 
+    /// The processor uses tables of the hypervisor alone until it is given others: those of a domain may lose what the hypervisor
+    /// needs of them.
+    fn leave_tables(&mut self) {}
+
     /// Reads one, two or four bytes of the machine's ports. Those that nobody answers read as ones.
     fn read_port(&mut self, _port: u16, _width: u8) -> u32 {
         u32::MAX

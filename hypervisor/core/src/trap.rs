@@ -89,7 +89,11 @@ impl<M: Memory> System<M> {
     /// The kernel of a vCPU hears of an exception, whose error code is among the registers, or its domain ends.
     pub(crate) fn tell(&mut self, id: VcpuId, registers: &mut Registers, vector: u8, fault_address: u64) {
         let Some(trap) = self.vcpu(id).and_then(|vcpu| vcpu.trap(vector)) else {
-            return self.crash(id, registers, &alloc::format!("exception {vector}, which its kernel does not handle"));
+            let error = registers.error;
+            let why = alloc::format!(
+                "exception {vector} (error {error:#x}, address {fault_address:#x}), which its kernel does not handle"
+            );
+            return self.crash(id, registers, &why);
         };
         let mut error = (vector < 32 && WITH_ERROR >> vector & 1 != 0).then_some(registers.error);
         if vector == PAGE_FAULT {
@@ -242,8 +246,9 @@ impl<M: Memory> System<M> {
 
     /// A domain cannot go on.
     pub fn crash(&mut self, id: VcpuId, registers: &Registers, why: &str) {
-        let at = registers.rip;
-        self.print(alloc::format!("{}v{} has crashed at {at:#x}: {why}\r\n", id.domain, id.number).as_bytes());
+        let Registers { rip, rsp, .. } = *registers;
+        let text = alloc::format!("{}v{} has crashed at {rip:#x}, stack {rsp:#x}: {why}\r\n", id.domain, id.number);
+        self.print(text.as_bytes());
         self.shut_down(id.domain, SHUTDOWN_CRASH);
     }
 }

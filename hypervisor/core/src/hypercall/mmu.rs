@@ -114,6 +114,8 @@ impl<M: Memory> System<M> {
         self.reload = true;
         let vcpu = self.vcpu_mut(id).ok_or(Errno::ESRCH)?;
         let before = core::mem::replace(&mut vcpu.top, frame);
+        // The processor has it still, and it may be no table any more in a moment.
+        self.memory.leave_tables();
         self.frames.unload_top(&mut self.memory, before);
         Ok(())
     }
