@@ -133,6 +133,7 @@ impl Hypervisor {
             }
             self.loaded = Some(id);
             self.system.tell_time(id, ticks);
+            self.system.tell_runstate(id, self.system.time(ticks));
         } else if !reload && !segments && !debug {
             return;
         }

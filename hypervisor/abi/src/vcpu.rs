@@ -8,9 +8,21 @@ pub const VCPUOP_UP: u32 = 1;
 pub const VCPUOP_DOWN: u32 = 2;
 pub const VCPUOP_IS_UP: u32 = 3;
 pub const VCPUOP_GET_RUNSTATE_INFO: u32 = 4;
+pub const VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA: u32 = 5;
 pub const VCPUOP_STOP_PERIODIC_TIMER: u32 = 7;
 pub const VCPUOP_SET_SINGLESHOT_TIMER: u32 = 8;
 pub const VCPUOP_STOP_SINGLESHOT_TIMER: u32 = 9;
+
+pub const VCPUOP_REGISTER_VCPU_INFO: u32 = 10;
+
+/// `struct vcpu_register_vcpu_info`.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RegisterVcpuInfo {
+    pub mfn: u64,
+    pub offset: u32,
+    pub rsvd: u32,
+}
 
 /// How long a vCPU has been in each state.
 #[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -298,6 +298,7 @@ fn operations(c: &mut Checks) {
     use xen_abi::DomId;
     numbers!(c, {
         "__HYPERVISOR_set_trap_table" = Hypercall::SetTrapTable as usize, "__HYPERVISOR_mmu_update" = Hypercall::MmuUpdate as usize,
+        "__HYPERVISOR_fpu_taskswitch" = Hypercall::FpuTaskswitch as usize,
         "__HYPERVISOR_set_gdt" = Hypercall::SetGdt as usize,
         "__HYPERVISOR_update_descriptor" = Hypercall::UpdateDescriptor as usize,
         "__HYPERVISOR_set_segment_base" = Hypercall::SetSegmentBase as usize,
@@ -373,6 +374,9 @@ fn operations(c: &mut Checks) {
         "SHUTDOWN_poweroff" = sched::SHUTDOWN_POWEROFF, "SHUTDOWN_reboot" = sched::SHUTDOWN_REBOOT,
         "SHUTDOWN_suspend" = sched::SHUTDOWN_SUSPEND, "SHUTDOWN_crash" = sched::SHUTDOWN_CRASH,
         "SHUTDOWN_watchdog" = sched::SHUTDOWN_WATCHDOG,
+        "VCPUOP_register_runstate_memory_area" = vcpu::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA,
+        "VCPUOP_register_vcpu_info" = vcpu::VCPUOP_REGISTER_VCPU_INFO,
+        "sizeof(struct vcpu_register_vcpu_info)" = size_of::<vcpu::RegisterVcpuInfo>(),
         "VCPUOP_get_runstate_info" = vcpu::VCPUOP_GET_RUNSTATE_INFO, "VCPUOP_stop_periodic_timer" = vcpu::VCPUOP_STOP_PERIODIC_TIMER,
         "VCPUOP_set_singleshot_timer" = vcpu::VCPUOP_SET_SINGLESHOT_TIMER,
         "VCPUOP_stop_singleshot_timer" = vcpu::VCPUOP_STOP_SINGLESHOT_TIMER,

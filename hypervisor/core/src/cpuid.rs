@@ -20,8 +20,8 @@ const VERSION: u32 = 4 << 16 | 17;
 const LEAF_1_HIDDEN: u32 =
     1 << 3 | 1 << 5 | 1 << 6 | 1 << 12 | 1 << 17 | 1 << 21 | 1 << 24 | 1 << 26 | 1 << 27 | 1 << 28 | 1 << 29;
 const LEAF_1_HYPERVISOR: u32 = 1 << 31;
-/// Leaf 1, edx: VME, PSE, PGE, MTRR, PSE-36 are the hypervisor's.
-const LEAF_1_MACHINE: u32 = 1 << 1 | 1 << 3 | 1 << 12 | 1 << 13 | 1 << 17;
+/// Leaf 1, edx: VME, PSE, machine checks, MTRR, PGE, PSE-36 are the hypervisor's.
+const LEAF_1_MACHINE: u32 = 1 << 1 | 1 << 3 | 1 << 7 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17;
 /// Leaf 7, ebx: what can be used without the hypervisor, or is asked for by CR4: FSGSBASE, BMI1, BMI2, ERMS, RDSEED, ADX, CLFLUSHOPT, CLWB.
 const LEAF_7_SHOWN: u32 = 1 << 0 | 1 << 3 | 1 << 8 | 1 << 9 | 1 << 18 | 1 << 19 | 1 << 23 | 1 << 24;
 /// Leaf 0x80000001, ecx: SVM and what belongs to it. edx: pages of 1 GiB, RDTSCP.

@@ -157,6 +157,9 @@ impl<M: Memory> System<M> {
         let gone = self.domains.remove(&domain).ok_or(Errno::ESRCH)?;
         gone.vcpus.iter().for_each(|vcpu| self.unload(vcpu));
         self.end_fifo(domain);
+        for frame in self.events.moved_infos(domain) {
+            self.frames.let_go(&mut self.memory, frame, Access::Write);
+        }
         self.events.remove_domain(domain);
         self.end_grants(domain);
         self.frames.let_go(&mut self.memory, gone.shared_info, Access::Write);

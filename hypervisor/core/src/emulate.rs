@@ -7,7 +7,7 @@
 use crate::errno::Errno;
 use crate::memory::{Memory, Mfn};
 use crate::port::Outcome;
-use crate::system::{System, vcpu_info};
+use crate::system::System;
 use crate::trap::INVALID_OPCODE;
 use crate::vcpu::{Registers, VcpuId};
 use xen_abi::shared_info::VcpuInfo;
@@ -41,14 +41,7 @@ impl<M: Memory> System<M> {
         if registers.error != 0 || !self.is_long(id, registers.cs) {
             return false;
         }
-        let mut code = [0; LONGEST];
-        // It may end at the end of what is mapped.
-        let length = (1..=LONGEST).rev().find(|length| {
-            let part = code.get_mut(..*length).unwrap_or_default();
-            self.space(id).read(registers.rip, part).is_ok()
-        });
-        let code = code.get(..length.unwrap_or(0)).unwrap_or_default();
-        let Ok(instruction) = InstDecoder::default().decode_slice(code) else { return false };
+        let Ok(instruction) = self.instruction(id, registers) else { return false };
         let outcome = match self.port_instruction(id, registers, &instruction) {
             Err(_) if self.vcpu(id).is_some_and(|vcpu| !vcpu.in_user) => {
                 self.perform(id, registers, &instruction).map(|()| Outcome::Done)
@@ -68,6 +61,18 @@ impl<M: Memory> System<M> {
         }
         self.after_instruction(id, registers);
         true
+    }
+
+    /// The instruction that a vCPU is at.
+    pub(crate) fn instruction(&mut self, id: VcpuId, registers: &Registers) -> Result<Instruction, Errno> {
+        let mut code = [0; LONGEST];
+        // It may end at the end of what is mapped.
+        let length = (1..=LONGEST).rev().find(|length| {
+            let part = code.get_mut(..*length).unwrap_or_default();
+            self.space(id).read(registers.rip, part).is_ok()
+        });
+        let code = code.get(..length.unwrap_or(0)).unwrap_or_default();
+        InstDecoder::default().decode_slice(code).map_err(|_| Errno::EINVAL)
     }
 
     fn perform(&mut self, id: VcpuId, registers: &mut Registers, instruction: &Instruction) -> Result<(), Errno> {
@@ -185,8 +190,8 @@ impl<M: Memory> System<M> {
 
     /// Where a vCPU finds the address of its last page fault.
     pub(crate) fn fault_address_place(&self, id: VcpuId) -> Option<(Mfn, usize)> {
-        let frame = self.domains.get(&id.domain)?.shared_info;
-        Some((frame, vcpu_info(id.number)?.saturating_add(core::mem::offset_of!(VcpuInfo, arch))))
+        let (frame, offset) = self.events.vcpu_info(id.domain, id.number)?;
+        Some((frame, offset.saturating_add(core::mem::offset_of!(VcpuInfo, arch))))
     }
 }
 
@@ -201,7 +206,7 @@ fn is_debug(register: RegSpec) -> bool {
 }
 
 /// A general register of 64 bits.
-fn general(registers: &mut Registers, register: RegSpec) -> Option<&mut u64> {
+pub(crate) fn general(registers: &mut Registers, register: RegSpec) -> Option<&mut u64> {
     if register.class() != RegSpec::rax().class() {
         return None;
     }

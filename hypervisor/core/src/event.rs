@@ -228,7 +228,7 @@ impl Events {
             return Ok(None);
         };
         let was_masked = clear_bit(memory, table.shared_info, MASK.saturating_add(word), bit);
-        let told = was_masked && table.is_pending(memory, port) && select(memory, table.shared_info, vcpu, word);
+        let told = was_masked && table.is_pending(memory, port) && table.select(memory, vcpu, word);
         Ok(told.then_some(Kick { domain, vcpu, port, upcall: true }))
     }
 
@@ -341,8 +341,53 @@ impl Events {
     #[must_use]
     pub fn upcall_pending(&self, memory: &impl Memory, domain: DomId, vcpu: u32) -> bool {
         self.table(domain).is_ok_and(|table| {
-            table.check_vcpu(vcpu).is_ok() && memory.load(table.shared_info, vcpu_info(vcpu)) & UPCALL_PENDING != 0
+            table.info(vcpu).is_some_and(|(frame, word)| memory.load(frame, word) & UPCALL_PENDING != 0)
         })
+    }
+
+    /// Where the information about a vCPU is: the frame, and the offset in bytes.
+    #[must_use]
+    pub fn vcpu_info(&self, domain: DomId, vcpu: u32) -> Option<(Mfn, usize)> {
+        let (frame, word) = self.table(domain).ok()?.info(vcpu)?;
+        Some((frame, word.saturating_mul(WORD_LEN)))
+    }
+
+    /// The information about a vCPU is at another place from now on, within a page that the domain does not use as a table.
+    /// That can be said once.
+    pub fn move_vcpu_info<M: Memory>(
+        &mut self,
+        memory: &mut M,
+        domain: DomId,
+        vcpu: u32,
+        (frame, offset): (Mfn, usize),
+        take: impl FnOnce(&mut M) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        let table = self.table_mut(domain)?;
+        let shared_info = table.shared_info;
+        let place = table.infos.get_mut(vcpu as usize).ok_or(Errno::ENOENT)?;
+        let words = size_of::<VcpuInfo>() / WORD_LEN;
+        let first = offset / WORD_LEN;
+        let fits = first.checked_add(words).is_some_and(|end| end <= crate::memory::WORDS);
+        if place.0 != shared_info || !offset.is_multiple_of(WORD_LEN) || !fits {
+            return Err(Errno::EINVAL);
+        }
+        take(memory)?;
+        for word in 0..words {
+            let value = memory.load(place.0, place.1.saturating_add(word));
+            memory.store(frame, first.saturating_add(word), value);
+        }
+        *place = (frame, first);
+        // Whatever became pending on the way is looked for.
+        memory.store(frame, first.saturating_add(SELECTOR), u64::MAX);
+        memory.fetch_or(frame, first, 1);
+        Ok(())
+    }
+
+    /// Pages of a domain that have information about a vCPU, beside the shared one: once for each.
+    #[must_use]
+    pub fn moved_infos(&self, domain: DomId) -> Vec<Mfn> {
+        let Ok(table) = self.table(domain) else { return Vec::new() };
+        table.infos.iter().map(|(frame, _)| *frame).filter(|frame| *frame != table.shared_info).collect()
     }
 
     fn table(&self, domain: DomId) -> Result<&Table, Errno> {
@@ -369,6 +414,8 @@ impl Events {
 #[derive(Debug)]
 struct Table {
     shared_info: Mfn,
+    /// Where each vCPU's `vcpu_info` is: the frame, and its first word there.
+    infos: Vec<(Mfn, usize)>,
     /// Ports of virtual interrupts, per vCPU. 0: not bound. Those that are not of a vCPU are vCPU 0's.
     virqs: Vec<[Port; NR_VIRQS as usize]>,
     /// The FIFO ABI, if the domain has asked for it.
@@ -409,7 +456,8 @@ enum State {
 impl Table {
     fn new(shared_info: Mfn, vcpus: u32) -> Self {
         let virqs = (0..vcpus.min(MAX_VCPUS)).map(|_| [Port(0); NR_VIRQS as usize]).collect();
-        Self { shared_info, virqs, fifo: None, channels: Vec::new() }
+        let infos = (0..vcpus.min(MAX_VCPUS)).map(|vcpu| (shared_info, vcpu_info(vcpu))).collect();
+        Self { shared_info, infos, virqs, fifo: None, channels: Vec::new() }
     }
 
     fn check_vcpu(&self, vcpu: u32) -> Result<(), Errno> {
@@ -457,7 +505,7 @@ impl Table {
         if let Some(fifo) = &mut self.fifo {
             let channel = self.channels.get_mut(port.0 as usize).filter(|channel| channel.state != State::Closed)?;
             let raised = fifo.signal(memory, port, channel);
-            let upcall = raised.is_first && memory.fetch_or(self.shared_info, vcpu_info(vcpu), 1) & UPCALL_PENDING == 0;
+            let upcall = raised.is_first && self.call_up(memory, vcpu);
             return (raised.is_new || upcall).then_some(Kick { domain, vcpu, port, upcall });
         }
         let (word, bit) = place(port)?;
@@ -465,8 +513,24 @@ impl Table {
             return None;
         }
         let is_masked = memory.load(self.shared_info, MASK.saturating_add(word)) & bit != 0;
-        let upcall = !is_masked && select(memory, self.shared_info, vcpu, word);
+        let upcall = !is_masked && self.select(memory, vcpu, word);
         Some(Kick { domain, vcpu, port, upcall })
+    }
+
+    fn info(&self, vcpu: u32) -> Option<(Mfn, usize)> {
+        self.infos.get(vcpu as usize).copied()
+    }
+
+    /// Tells a vCPU to look at a word of `evtchn_pending`. Says whether it was about to look at none.
+    fn select(&self, memory: &mut impl Memory, vcpu: u32, word: usize) -> bool {
+        let Some((frame, info)) = self.info(vcpu) else { return false };
+        let bit = 1_u64.rotate_left(u32::try_from(word % 64).unwrap_or(0));
+        memory.fetch_or(frame, info.saturating_add(SELECTOR), bit) & bit == 0 && self.call_up(memory, vcpu)
+    }
+
+    /// Sets `evtchn_upcall_pending` of a vCPU. Says whether it was not.
+    fn call_up(&self, memory: &mut impl Memory, vcpu: u32) -> bool {
+        self.info(vcpu).is_some_and(|(frame, info)| memory.fetch_or(frame, info, 1) & UPCALL_PENDING == 0)
     }
 
     fn is_pending(&self, memory: &impl Memory, port: Port) -> bool {
@@ -496,19 +560,13 @@ fn place(port: Port) -> Option<(usize, u64)> {
     (port.0 < EVTCHN_2L_NR_CHANNELS).then(|| ((port.0 / u64::BITS) as usize, 1 << (port.0 % u64::BITS)))
 }
 
-/// First word of a vCPU's `vcpu_info`. There is one for each of [`MAX_VCPUS`].
+/// The word of `evtchn_pending_sel` in it.
+const SELECTOR: usize = offset_of!(VcpuInfo, evtchn_pending_sel) / WORD_LEN;
+
+/// First word of a vCPU's `vcpu_info` in the shared page. There is one for each of [`MAX_VCPUS`].
 const fn vcpu_info(vcpu: u32) -> usize {
     (offset_of!(SharedInfo, vcpu_info) / WORD_LEN)
         .saturating_add((vcpu as usize).saturating_mul(size_of::<VcpuInfo>() / WORD_LEN))
-}
-
-/// Tells a vCPU to look at a word of `evtchn_pending`. Says whether it was about to look at none.
-fn select(memory: &mut impl Memory, shared_info: Mfn, vcpu: u32, word: usize) -> bool {
-    let info = vcpu_info(vcpu);
-    let bit = 1_u64.rotate_left(u32::try_from(word % 64).unwrap_or(0));
-    memory.fetch_or(shared_info, info.saturating_add(offset_of!(VcpuInfo, evtchn_pending_sel) / WORD_LEN), bit) & bit
-        == 0
-        && memory.fetch_or(shared_info, info, 1) & UPCALL_PENDING == 0
 }
 
 /// Clears a bit, and says whether it was set. Gives up on a word that changes each time.

@@ -16,7 +16,7 @@
 //! | [`hypercall`] | number, decoding, act |
 //! | [`trap`] | exceptions and events of a domain, and its way back |
 //! | [`segment`], [`debug`], [`port`] | selectors and local tables, debug registers, and ports of a vCPU |
-//! | `emulate` | privileged instructions of a domain's kernel |
+//! | `emulate`, `table_write` | privileged instructions of a domain's kernel, and those by which it writes to page tables |
 //! | [`cpuid`] | what a domain sees of the processor |
 //! | [`schedule`] | who runs |
 //! | [`vcpu`], [`system`] | a virtual processor; all domains, and what they share |
@@ -61,6 +61,7 @@ pub mod port;
 pub mod schedule;
 pub mod segment;
 pub mod system;
+mod table_write;
 pub mod time;
 pub mod trap;
 pub mod vcpu;

@@ -1,6 +1,7 @@
 //! All domains, and everything that they share.
 
 use crate::domain::Domain;
+use crate::errno::Errno;
 use crate::event::Events;
 use crate::frames::Frames;
 use crate::grant::Grants;
@@ -8,11 +9,12 @@ use crate::memory::{Memory, Mfn, WORDS};
 use crate::schedule::Queue;
 use crate::time::Scale;
 use crate::vcpu::{Vcpu, VcpuId};
+use crate::walk::AddressSpace;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 use xen_abi::DomId;
-use xen_abi::shared_info::{SharedInfo, VcpuInfo};
+use xen_abi::shared_info::VcpuInfo;
 use zerocopy::IntoBytes as _;
 
 /// Characters of the console that wait for the machine to print them.
@@ -128,17 +130,25 @@ impl<M: Memory> System<M> {
 
     /// Tells a vCPU what time it is. It computes the rest.
     pub fn tell_time(&mut self, id: VcpuId, ticks: u64) {
-        let Some(domain) = self.domains.get(&id.domain) else { return };
-        let Some(offset) = vcpu_info(id.number) else { return };
+        let Some((frame, offset)) = self.events.vcpu_info(id.domain, id.number) else { return };
         let offset = offset.saturating_add(core::mem::offset_of!(VcpuInfo, time));
         let info = self.scale.info(ticks, self.time(ticks));
         let mut version = [0; 4];
-        self.memory.read(domain.shared_info, offset, &mut version);
+        self.memory.read(frame, offset, &mut version);
         let version = u32::from_le_bytes(version) | 1;
         // Odd while it is changed.
-        self.memory.write(domain.shared_info, offset, &version.to_le_bytes());
-        self.memory.write(domain.shared_info, offset.saturating_add(4), info.as_bytes().get(4..).unwrap_or_default());
-        self.memory.write(domain.shared_info, offset, &version.wrapping_add(1).to_le_bytes());
+        self.memory.write(frame, offset, &version.to_le_bytes());
+        self.memory.write(frame, offset.saturating_add(4), info.as_bytes().get(4..).unwrap_or_default());
+        self.memory.write(frame, offset, &version.wrapping_add(1).to_le_bytes());
+    }
+
+    /// Tells a vCPU how long it was at what, if its kernel has said where. What is not mapped is not told.
+    pub fn tell_runstate(&mut self, id: VcpuId, now: u64) {
+        let Some(vcpu) = self.vcpu(id) else { return };
+        let (info, top) = (vcpu.runstate(now), vcpu.top);
+        if let Some(address) = vcpu.runstate_area {
+            let _: Result<(), Errno> = AddressSpace { memory: &mut self.memory, top }.put(address, &info);
+        }
     }
 
     /// Whether a vCPU has masked events.
@@ -159,13 +169,7 @@ impl<M: Memory> System<M> {
     }
 
     fn mask_place(&self, id: VcpuId) -> Option<(Mfn, usize)> {
-        let domain = self.domains.get(&id.domain)?;
-        Some((domain.shared_info, vcpu_info(id.number)?.saturating_add(1)))
+        let (frame, offset) = self.events.vcpu_info(id.domain, id.number)?;
+        Some((frame, offset.saturating_add(1)))
     }
-}
-
-/// Where the information about a vCPU is in the shared page.
-pub(crate) fn vcpu_info(number: u32) -> Option<usize> {
-    let number = usize::try_from(number).ok().filter(|number| *number < 32)?;
-    Some(core::mem::offset_of!(SharedInfo, vcpu_info).saturating_add(number.saturating_mul(size_of::<VcpuInfo>())))
 }

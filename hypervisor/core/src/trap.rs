@@ -75,6 +75,9 @@ impl<M: Memory> System<M> {
         if vector == PROTECTION && (self.software_interrupt(id, registers) || self.privileged(id, registers)) {
             return;
         }
+        if vector == PAGE_FAULT && self.table_write(id, registers, fault_address) {
+            return self.after_instruction(id, registers);
+        }
         self.tell(id, registers, vector, fault_address);
     }
 

@@ -139,6 +139,8 @@ pub struct Vcpu {
     pub timer: Option<u64>,
     /// How long it was at what.
     pub runstate: RunstateInfo,
+    /// Where its kernel wants to be told that.
+    pub runstate_area: Option<u64>,
 }
 
 /// Indexes of [`RunstateInfo::time`]: `RUNSTATE_*` of `public/vcpu.h`.
@@ -179,6 +181,7 @@ impl Vcpu {
             state: State::Ready,
             timer: None,
             runstate,
+            runstate_area: None,
         }
     }
 

@@ -79,6 +79,7 @@ impl<M: Memory> System<M> {
         const SET_CALLBACKS: u64 = Hypercall::SetCallbacks as u64;
         const MEMORY_OP: u64 = Hypercall::MemoryOp as u64;
         const UPDATE_VA_MAPPING: u64 = Hypercall::UpdateVaMapping as u64;
+        const FPU_TASKSWITCH: u64 = Hypercall::FpuTaskswitch as u64;
         const SET_GDT: u64 = Hypercall::SetGdt as u64;
         const SET_DEBUGREG: u64 = Hypercall::SetDebugreg as u64;
         const GET_DEBUGREG: u64 = Hypercall::GetDebugreg as u64;
@@ -101,6 +102,7 @@ impl<M: Memory> System<M> {
             SET_TRAP_TABLE => self.set_trap_table(caller, arguments),
             MMU_UPDATE => self.mmu_update(caller, arguments),
             SET_CALLBACKS => self.set_callbacks(caller, arguments),
+            FPU_TASKSWITCH => Self::fpu_taskswitch(arguments),
             SET_GDT => self.set_gdt(caller, arguments),
             SET_DEBUGREG => self.set_debugreg(caller, arguments),
             GET_DEBUGREG => self.get_debugreg(caller, arguments),

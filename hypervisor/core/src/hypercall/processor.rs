@@ -52,6 +52,11 @@ impl<M: Memory> System<M> {
         Ok(0)
     }
 
+    /// Floating point is never lazy here: it can be used, and does not trap at its first use.
+    pub(super) fn fpu_taskswitch([traps, ..]: [u64; 5]) -> Answer {
+        if traps == 0 { Ok(0) } else { Err(Errno::ENOSYS) }
+    }
+
     pub(super) fn vm_assist(&mut self, caller: Caller, [command, kind, ..]: [u64; 5]) -> Answer {
         let bit = 1_u64.checked_shl(low(kind)).unwrap_or(0) & ASSISTS;
         if bit == 0 {

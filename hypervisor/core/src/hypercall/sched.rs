@@ -2,9 +2,11 @@
 
 use super::{Answer, Caller, element, low};
 use crate::errno::Errno;
-use crate::memory::Memory;
+use crate::grant::Access;
+use crate::memory::{Memory, Mfn};
 use crate::system::System;
 use crate::vcpu::State;
+use crate::walk::is_domains;
 use alloc::vec::Vec;
 use xen_abi::Port;
 use xen_abi::sched::{
@@ -12,7 +14,8 @@ use xen_abi::sched::{
     SchedRemoteShutdown, SchedShutdown,
 };
 use xen_abi::vcpu::{
-    VCPUOP_DOWN, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP, VCPUOP_SET_SINGLESHOT_TIMER,
+    RegisterVcpuInfo, VCPUOP_DOWN, VCPUOP_GET_RUNSTATE_INFO, VCPUOP_INITIALISE, VCPUOP_IS_UP,
+    VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO, VCPUOP_SET_SINGLESHOT_TIMER,
     VCPUOP_STOP_PERIODIC_TIMER, VCPUOP_STOP_SINGLESHOT_TIMER, VCPUOP_UP,
 };
 
@@ -93,6 +96,23 @@ impl<M: Memory> System<M> {
             VCPUOP_GET_RUNSTATE_INFO => {
                 let info = self.vcpu(id).ok_or(Errno::ENOENT)?.runstate(caller.now);
                 self.space(caller.id).put(argument, &info)?;
+            }
+            VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA => {
+                let address: u64 = self.space(caller.id).get(argument)?;
+                if !is_domains(address) {
+                    return Err(Errno::EFAULT);
+                }
+                self.vcpu_mut(id).ok_or(Errno::ENOENT)?.runstate_area = Some(address);
+                self.tell_runstate(id, caller.now);
+            }
+            VCPUOP_REGISTER_VCPU_INFO => {
+                let RegisterVcpuInfo { mfn, offset, .. } = self.space(caller.id).get(argument)?;
+                let (domain, frame) = (id.domain, Mfn(mfn));
+                let place = (frame, usize::try_from(offset).map_err(|_| Errno::EINVAL)?);
+                let Self { events, frames, memory, .. } = self;
+                events.move_vcpu_info(memory, domain, id.number, place, |memory| {
+                    frames.hold(memory, domain, frame, Access::Write)
+                })?;
             }
             // There is none.
             VCPUOP_STOP_PERIODIC_TIMER => {}
