@@ -63,6 +63,9 @@ const PARTITION: u32 = 2048;
 pub(crate) struct Media {
     /// The raw image of the default guest's disk.
     pub(crate) disk: PathBuf,
+    /// The kernel on it, and its initial ramdisk.
+    pub(crate) kernel: PathBuf,
+    pub(crate) initrd: PathBuf,
     /// A CD with GRUB, which starts memtest86+.
     pub(crate) cd: PathBuf,
     /// A CD with GRUB, which reads [`SPEED_BYTES`] and says how long that took.
@@ -77,7 +80,8 @@ pub(crate) struct Media {
 pub(crate) fn media() -> Result<Media> {
     let packages = PACKAGES.split_whitespace().map(str::to_owned).collect();
     let recipe = Recipe { suite: "bookworm", packages, left_out: debian::LEFT_OUT };
-    let mut content = vec![GRUB_MODULES, CD_MODULES, CD_MENU, SPEED_MENU, EFI_SCRIPT, INITRD_INIT];
+    let mut content =
+        vec!["disk, vmlinuz, initrd", GRUB_MODULES, CD_MODULES, CD_MENU, SPEED_MENU, EFI_SCRIPT, INITRD_INIT];
     let size = SPEED_BYTES.to_string();
     content.push(&size);
     content.extend(DRIVERS);
@@ -85,6 +89,8 @@ pub(crate) fn media() -> Result<Media> {
     let folder = debian::cached("guest", &recipe.key(&content)?, |folder| build(&recipe, folder))?;
     Ok(Media {
         disk: folder.join("disk"),
+        kernel: folder.join("vmlinuz"),
+        initrd: folder.join("initrd"),
         cd: folder.join("cd.iso"),
         speed: folder.join("speed.iso"),
         installer: folder.join("installer.tar"),
@@ -109,6 +115,9 @@ fn build(recipe: &Recipe, folder: &Path) -> Result<()> {
     initrd.extend(initrd::programs(&[("init", INITRD_INIT.as_bytes())])?);
     fs::write(root.join("boot/initrd"), initrd)?;
     fs::rename(initrd::kernel(&root)?, root.join("boot/vmlinuz"))?;
+    for name in ["vmlinuz", "initrd"] {
+        fs::copy(root.join("boot").join(name), folder.join(name))?;
+    }
     let memtest = root.join("boot/memtest86+x64.bin");
     cd(&root, CD_MENU, &[("memtest.bin", &memtest)], &folder.join("cd.iso"))?;
     let large = folder.join("large.bin");

@@ -3,6 +3,7 @@
 
 mod bench;
 mod build;
+mod bzimage;
 mod ci;
 mod config_file;
 mod debian;

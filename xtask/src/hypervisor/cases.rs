@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
@@ -13,9 +13,9 @@ use tests::suite::Counts;
 use tests::testbed::Emulator;
 use tests::vnc::Viewer;
 
-use super::{LIMIT, Machine, Program, demo, machine, perform};
+use super::{LIMIT, Machine, Program, demo, free_port, machine, perform};
 use crate::build::Images;
-use crate::{build, emulator, paths};
+use crate::{build, bzimage, emulator, guest, initrd, paths};
 
 /// What a domain is started with, and what has to be printed.
 struct Case {
@@ -70,6 +70,7 @@ const OF_CONTROL: &[(&str, Act)] = &[
     ("the-demo-is-served-in-a-blink-and-keeps-its-disk", demo_is_served),
     ("a-domain-that-crashes-leaves-the-others-alone", others_go_on),
     ("what-cannot-be-made-is-named", refusals),
+    ("debian-runs-on-the-core-with-disk-and-network", debian),
 ];
 
 /// What a case of these does.
@@ -212,6 +213,74 @@ fn refusals(stage: &Stage<'_>) -> Result<()> {
         let said = running.wait_for("d0 has ended: crash")?;
         ensure!(said.contains(words), "no {words:?} in:\n{said}");
     }
+    Ok(())
+}
+
+/// What Debian does in place of its init: mounts what programs need, uses its disk and its network, and switches off.
+const CHECK: &str = r#"#!/bin/bash
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs run /run
+echo "check: $(uname -sr) on $(cat /sys/hypervisor/type) $(cat /sys/hypervisor/version/major).$(cat /sys/hypervisor/version/minor)"
+dd if=/dev/urandom of=/check bs=1M count=16 conv=fsync 2>/dev/null
+sum=$(sha256sum </check); echo 3 >/proc/sys/vm/drop_caches
+[ "$sum" = "$(sha256sum </check)" ] && echo "check: disk good"
+modprobe -q xen-netfront; ip link set eth0 up; ip addr add 10.0.2.15/24 dev eth0
+exec 3<>"/dev/tcp/10.0.2.2/$port"
+head -c 1000000 /check >&3; read -r answer <&3
+echo "check: network said $answer"
+sync; echo o >/proc/sysrq-trigger; sleep 60
+"#;
+
+/// Debian's own kernel as a paravirtualised domain, to programs of its own, with our backends.
+fn debian(stage: &Stage<'_>) -> Result<()> {
+    const SENT: usize = 1_000_000;
+    let media = guest::media()?;
+    let kernel = stage.folder.join("vmlinux");
+    fs::write(&kernel, bzimage::elf(&fs::read(&media.kernel)?)?)?;
+    let ramdisk = stage.folder.join("initrd");
+    let overlay = initrd::programs(&[("overlay/usr/sbin/check", CHECK.as_bytes())])?;
+    fs::write(&ramdisk, [fs::read(&media.initrd)?, overlay].concat())?;
+    let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    let port = listener.local_addr()?.port();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        let mut bytes = vec![0; SENT];
+        stream.read_exact(&mut bytes)?;
+        stream.write_all(format!("{} bytes\n", bytes.len()).as_bytes())
+    });
+    let config = stage.folder.join("debian.cfg");
+    fs::write(
+        &config,
+        format!(
+            "name='debian'\nkernel='vmlinux'\nramdisk='initrd'\nmemory=192\nvif=['']\n\
+             disk=['format=raw,vdev=xvda,access=rw,target=debian.img']\n\
+             root='/dev/xvda1'\nextra='console=hvc0 quiet init=/usr/sbin/check port={port}'\n"
+        ),
+    )?;
+    let program = Program {
+        kernel: &stage.images.control,
+        files: &[config, kernel, ramdisk],
+        memory: 192,
+        machine_memory: 512,
+        disks: &[(media.disk, "debian.img")],
+        forgets: true,
+        ports: &[(free_port(0)?, 80)],
+        ..Program::default()
+    };
+    let log = stage.folder.join("serial.log");
+    let said = perform(machine(stage.emulator, &stage.images.hypervisor, &program), &log)?;
+    says(
+        &said,
+        &[
+            "check: Linux 6.1",
+            "on xen 4.17",
+            "check: disk good",
+            "check: network said 1000000 bytes",
+            "debian (d1) has ended: power off",
+            "d0 has ended: power off",
+        ],
+    )?;
+    server.join().map_err(|_| anyhow::anyhow!("the server panicked"))??;
     Ok(())
 }
 

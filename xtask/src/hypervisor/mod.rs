@@ -74,13 +74,27 @@ struct Program<'a> {
     command_line: &'a str,
     /// Disks of the machine: files, and their serial numbers.
     disks: &'a [(PathBuf, &'a str)],
+    /// What is written to them is forgotten.
+    forgets: bool,
+    /// Memory of the machine in MiB.
+    machine_memory: u32,
     /// Ports of this machine, and those of the first station that gets an address: with them there is a network card.
     ports: &'a [(u16, u16)],
 }
 
 impl Default for Program<'_> {
     fn default() -> Self {
-        Self { kernel: Path::new(""), files: &[], memory: 64, vcpus: 1, command_line: "", disks: &[], ports: &[] }
+        Self {
+            kernel: Path::new(""),
+            files: &[],
+            memory: 64,
+            vcpus: 1,
+            command_line: "",
+            disks: &[],
+            forgets: false,
+            machine_memory: MEMORY,
+            ports: &[],
+        }
     }
 }
 
@@ -94,7 +108,9 @@ fn machine(emulator: &Emulator, hypervisor: &Path, program: &Program<'_>) -> Com
         // QEMU's own emulation reads far pointers as Intel's processors do, so it had better say that it is one.
         command.args(["-cpu", "max,vendor=GenuineIntel"]);
     }
-    command.args(["-m", &MEMORY.to_string(), "-serial", "stdio", "-monitor", "none", "-kernel"]).arg(hypervisor);
+    command
+        .args(["-m", &program.machine_memory.to_string(), "-serial", "stdio", "-monitor", "none", "-kernel"])
+        .arg(hypervisor);
     // A comma parts modules, so one of the command line is doubled.
     let kernel = format!("{} {}", program.kernel.display(), program.command_line);
     let files = program.files.iter().map(|file| file.display().to_string());
@@ -103,7 +119,8 @@ fn machine(emulator: &Emulator, hypervisor: &Path, program: &Program<'_>) -> Com
     command.args(["-append", &options, "-initrd", &modules.join(",")]);
     for (number, (file, serial)) in program.disks.iter().enumerate() {
         let file = file.display().to_string().replace(',', ",,");
-        command.args(["-drive", &format!("if=none,id=disk{number},format=raw,file={file}")]);
+        let snapshot = if program.forgets { "on" } else { "off" };
+        command.args(["-drive", &format!("if=none,id=disk{number},format=raw,snapshot={snapshot},file={file}")]);
         command.args(["-device", &format!("virtio-blk-pci,drive=disk{number},serial={serial},disable-legacy=on")]);
     }
     if !program.ports.is_empty() {
