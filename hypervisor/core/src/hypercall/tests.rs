@@ -4,6 +4,7 @@ mod events;
 mod grants;
 mod processor;
 mod recount;
+mod tables;
 mod vcpus;
 
 use super::*;

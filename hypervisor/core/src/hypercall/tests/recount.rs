@@ -13,6 +13,7 @@ pub(super) fn check(domain: &Domain) {
     for (id, domain) in &system.domains {
         uses.push((domain.shared_info, true));
         uses.extend(system.grants.frames(*id).iter().map(|frame| (*frame, true)));
+        uses.extend(system.events.moved_infos(*id).into_iter().map(|frame| (frame, true)));
         uses.extend(system.events.fifo_frames(*id).into_iter().map(|frame| (frame, true)));
         uses.extend(system.grants.device_mappings(*id));
         for vcpu in domain.vcpus.iter().filter(|vcpu| vcpu.is_initialised) {
