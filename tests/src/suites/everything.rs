@@ -152,7 +152,7 @@ pub(super) fn tablet_by(
     let known = guest.serial().text().len();
     // A line for each event: seconds and microseconds, then type, code and value. They are read until a line is sent.
     guest.serial().send(
-        b"device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); \
+        b"until device=$(grep -A 5 'Xen USB Tablet' /proc/bus/input/devices | grep -o 'event[0-9]*'); do sleep 0.2; done; \
           echo tablet-is-$device; (cat /dev/input/$device & read -r line; kill $!) | od -An -v -tx2 -w24 | cut -d' ' -f 10-; echo seen-$((6 * 7))\r",
     )?;
     guest.serial().wait_for_past(known, "tablet-is-event", LIMIT)?;

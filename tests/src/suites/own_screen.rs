@@ -45,7 +45,7 @@ fn shows(context: &Context) -> Result<()> {
     encodings(context, &guest)?;
     other_ways(context)?;
     crowd(&guest)?;
-    guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; sleep 3\r")?;
+    guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic\r")?;
     tablet(&guest, (1024, 768))
 }
 
@@ -94,7 +94,7 @@ fn others_viewers(context: &Context) -> Result<()> {
 
     guest.unpause()?;
     draw(context, &guest, &mut guest.viewer()?)?;
-    guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; stty -F /dev/tty1 -echo; sleep 3\r")?;
+    guest.serial().send(b"modprobe -a uhci_hcd usbhid hid_generic; stty -F /dev/tty1 -echo\r")?;
     compare(&follower.picture()?, &reference).context("libvncclient")?;
     compare(&watcher.picture()?, &reference).context("vncdotool")?;
     listener.wait_for("size 1024 768")?;
