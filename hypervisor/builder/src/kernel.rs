@@ -3,7 +3,7 @@
 use crate::{Refusal, refuse};
 use object::LittleEndian;
 use object::elf::{FileHeader64, PT_LOAD, PT_NOTE, ProgramHeader64};
-use object::read::elf::{FileHeader as _, ProgramHeader as _};
+use object::read::elf::{FileHeader as _, NoteIterator, ProgramHeader as _, SectionHeader as _};
 use xen_abi::elfnote::{
     XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOTE_PADDR_OFFSET, XEN_ELFNOTE_VIRT_BASE,
 };
@@ -39,7 +39,7 @@ impl<'a> Kernel<'a> {
             hypercall_page: None,
             end: 0,
         };
-        if !kernel.read_notes() {
+        if !kernel.read_notes() && !kernel.read_section_notes(header) {
             return refuse("the kernel has no notes of Xen's: it is none for it");
         }
         kernel.end = kernel.base;
@@ -54,20 +54,38 @@ impl<'a> Kernel<'a> {
     fn read_notes(&mut self) -> bool {
         let mut has_any = false;
         for segment in self.segments.iter().filter(|segment| segment.p_type(LittleEndian) == PT_NOTE) {
-            let Ok(Some(mut found)) = segment.notes(LittleEndian, self.file) else { continue };
-            while let Ok(Some(note)) = found.next() {
-                if note.name() != b"Xen" {
-                    continue;
-                }
-                has_any = true;
-                let Ok(number) = note.desc().try_into().map(u64::from_le_bytes) else { continue };
-                match note.n_type(LittleEndian).0 {
-                    XEN_ELFNOTE_ENTRY => self.entry = number,
-                    XEN_ELFNOTE_HYPERCALL_PAGE => self.hypercall_page = Some(number),
-                    XEN_ELFNOTE_VIRT_BASE => self.base = number,
-                    XEN_ELFNOTE_PADDR_OFFSET => self.physical_base = number,
-                    _ => {}
-                }
+            if let Ok(Some(notes)) = segment.notes(LittleEndian, self.file) {
+                has_any |= self.take_notes(notes);
+            }
+        }
+        has_any
+    }
+
+    /// The same where only the sections show them, as in mini-os.
+    fn read_section_notes(&mut self, header: &FileHeader64<LittleEndian>) -> bool {
+        let mut has_any = false;
+        for section in header.section_headers(LittleEndian, self.file).unwrap_or_default() {
+            if let Ok(Some(notes)) = section.notes(LittleEndian, self.file) {
+                has_any |= self.take_notes(notes);
+            }
+        }
+        has_any
+    }
+
+    fn take_notes(&mut self, mut notes: NoteIterator<'a, FileHeader64<LittleEndian>>) -> bool {
+        let mut has_any = false;
+        while let Ok(Some(note)) = notes.next() {
+            if note.name() != b"Xen" {
+                continue;
+            }
+            has_any = true;
+            let Ok(number) = note.desc().try_into().map(u64::from_le_bytes) else { continue };
+            match note.n_type(LittleEndian).0 {
+                XEN_ELFNOTE_ENTRY => self.entry = number,
+                XEN_ELFNOTE_HYPERCALL_PAGE => self.hypercall_page = Some(number),
+                XEN_ELFNOTE_VIRT_BASE => self.base = number,
+                XEN_ELFNOTE_PADDR_OFFSET => self.physical_base = number,
+                _ => {}
             }
         }
         has_any

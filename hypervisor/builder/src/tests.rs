@@ -6,6 +6,7 @@ use xen_abi::elfnote::{XEN_ELFNOTE_ENTRY, XEN_ELFNOTE_HYPERCALL_PAGE, XEN_ELFNOT
 use zerocopy::FromBytes as _;
 
 const COUNT: u64 = 2048;
+const COUNT_OF_PAGES: usize = 2048;
 
 /// Frames are pages with another number.
 struct Memory(Vec<[u8; PAGE_SIZE]>);
@@ -82,7 +83,7 @@ fn kernel(base: u64) -> Vec<u8> {
 }
 
 fn memory() -> Memory {
-    Memory(vec![[0; PAGE_SIZE]; COUNT as usize])
+    Memory(vec![[0; PAGE_SIZE]; COUNT_OF_PAGES])
 }
 
 const AROUND: Surroundings = Surroundings { shared_info: 0x777, flags: 0, ports: Some((Port(1), Port(2))) };

@@ -193,11 +193,18 @@ fn address(text: &str) -> Option<[u8; 6]> {
 /// The number of a disk in xenstore and in `vdev=`: xen-vbd-interface(7).
 #[must_use]
 pub fn device_number(device: &str) -> Option<u32> {
-    let letters = device.strip_prefix("xvd")?;
+    let (kind, letters) = device.split_at_checked(if device.starts_with("xvd") { 3 } else { 2 })?;
     let (letter, partition) = letters.split_at_checked(1)?;
-    let disk = u32::from(letter.bytes().next()?.checked_sub(b'a').filter(|disk| *disk < 16)?);
-    let partition = if partition.is_empty() { 0 } else { partition.parse().ok().filter(|number| *number < 16)? };
-    Some(202 << 8 | disk << 4 | partition)
+    let disk = u32::from(letter.bytes().next()?.checked_sub(b'a')?);
+    let partition = if partition.is_empty() { 0 } else { partition.parse::<u32>().ok()? };
+    let is_within = |disks, partitions| disk < disks && partition < partitions;
+    match kind {
+        "xvd" if is_within(16, 16) => Some(202 << 8 | disk << 4 | partition),
+        "sd" if is_within(16, 16) => Some(8 << 8 | disk << 4 | partition),
+        // Two to a channel, as of old.
+        "hd" if is_within(4, 64) => Some(if disk < 2 { 3 << 8 } else { 22 << 8 } | (disk & 1) << 6 | partition),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -250,8 +257,19 @@ mod tests {
 
     #[test]
     fn disks_have_numbers() {
-        let numbers = ["xvda", "xvdb3", "xvdp15", "xvdq", "xvda16", "sda", "xvd", ""].map(device_number);
-        let (a, b, p) = (202 << 8, 202 << 8 | 0x13, 202 << 8 | 0xff);
-        assert_eq!(numbers, [Some(a), Some(b), Some(p), None, None, None, None, None]);
+        for (device, number) in [
+            ("xvda", 51712),
+            ("xvdb3", 51731),
+            ("xvdp15", 51967),
+            ("sda", 2048),
+            ("hda", 768),
+            ("hdb1", 833),
+            ("hdc", 5632),
+        ] {
+            assert_eq!(device_number(device), Some(number), "{device}");
+        }
+        for device in ["xvdq", "xvda16", "hde", "xvd", "sd", "vda", "", "ä", "xvdä"] {
+            assert_eq!(device_number(device), None, "{device}");
+        }
     }
 }

@@ -5,7 +5,8 @@
 //! frontend has left out stays out until somebody needs it ([`Frame::complete`]).
 //!
 //! * `transmit`: from the ring to frames.
-//! * `receive`: from frames to the ring. A frontend without pages for a frame makes it wait, and the wire behind it drop.
+//! * `receive`: from frames to the ring. A frontend without pages for a frame makes it wait, and the wire behind it drop; one that
+//!   does not say when it has pages, as mini-os, loses the frame.
 //! * `frame`: frames, and how one is cut.
 //!
 //! Frontends known to work: ours, and xen-netfront of Linux 6.1 (`minios-serves-a-network-to-linux`).
@@ -109,11 +110,11 @@ impl<H: Host, W: Wire> Service for Net<H, W> {
 
     async fn connect(&self, link: &Link) -> Result<(Connection<H>, Keys), Problem> {
         self.host.linger().await;
-        for key in ["request-rx-copy", "feature-rx-notify"] {
-            if !link.flag(key).await? {
-                return Err(Problem::Unsupported { key: key.to_string(), value: "0".to_string() });
-            }
+        const COPY: &str = "request-rx-copy";
+        if !link.flag(COPY).await? {
+            return Err(Problem::Unsupported { key: COPY.to_string(), value: "0".to_string() });
         }
+        let tells_pages = link.flag("feature-rx-notify").await?;
         link.refuse_queues().await?;
         let (transmit, receive) = (link.grant("tx-ring-ref").await?, link.grant("rx-ring-ref").await?);
         let ports: Vec<Port> = match link.number("event-channel-tx").await? {
@@ -131,7 +132,13 @@ impl<H: Host, W: Wire> Service for Net<H, W> {
         let connection = Connection {
             peer,
             transmitter: Transmitter { ring: transmit },
-            receiver: Receiver { ring: receive, takes_long, takes_blank: !no_checksums && takes_v6, next: None },
+            receiver: Receiver {
+                ring: receive,
+                takes_long,
+                takes_blank: !no_checksums && takes_v6,
+                tells_pages,
+                next: None,
+            },
             transmit_channel: channels.next().ok_or_else(missing)??,
             receive_channel: channels.next().transpose()?,
         };

@@ -20,6 +20,8 @@ pub(super) struct Receiver<M> {
     pub(super) takes_long: bool,
     /// Takes frames whose checksums are left out.
     pub(super) takes_blank: bool,
+    /// Says when it has pages again.
+    pub(super) tells_pages: bool,
     /// A frame that waits for pages.
     pub(super) next: Option<Frame>,
 }
@@ -36,6 +38,10 @@ impl<M: SharedMem> Receiver<M> {
             return Ok(true);
         }
         while self.ring.waiting()? < pages {
+            if !self.tells_pages {
+                self.next = None;
+                return Ok(true);
+            }
             if !self.ring.arm_for(pages)? {
                 return Ok(false);
             }

@@ -341,7 +341,6 @@ fn a_ring_that_is_against_the_rules_ends_the_connection() {
 fn what_a_frontend_writes_to_the_store_is_checked() {
     for (key, value) in [
         ("request-rx-copy", "0"),
-        ("feature-rx-notify", "0"),
         ("tx-ring-ref", "9999"),
         ("rx-ring-ref", "x"),
         ("event-channel", "9999"),
