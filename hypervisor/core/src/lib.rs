@@ -44,6 +44,8 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+mod advisories;
 pub mod build;
 pub mod cpuid;
 pub mod debug;

@@ -53,15 +53,15 @@ pub trait Memory {
     fn write_port(&mut self, _port: u16, _width: u8, _value: u32) {}
 }
 
-/// Memory for tests: so many frames.
+/// Memory for tests: so many frames, and how often the processor has left a domain's tables.
 #[cfg(test)]
 #[derive(Debug)]
-pub(crate) struct TestMemory(pub(crate) alloc::vec::Vec<[u64; WORDS]>);
+pub(crate) struct TestMemory(pub(crate) alloc::vec::Vec<[u64; WORDS]>, pub(crate) u32);
 
 #[cfg(test)]
 impl TestMemory {
     pub(crate) fn new(frames: usize) -> Self {
-        Self(alloc::vec![[0; WORDS]; frames])
+        Self(alloc::vec![[0; WORDS]; frames], 0)
     }
 
     fn word(&mut self, frame: Mfn, index: usize) -> Option<&mut u64> {
@@ -97,6 +97,10 @@ impl Memory for TestMemory {
         if let Some(word) = self.word(frame, index) {
             *word = value;
         }
+    }
+
+    fn leave_tables(&mut self) {
+        self.1 += 1;
     }
 
     fn fetch_or(&mut self, frame: Mfn, index: usize, bits: u64) -> u64 {

@@ -3,6 +3,7 @@
 use super::recount::check;
 use super::*;
 use crate::entry::Entry;
+use xen_abi::mmu::{MMUEXT_NEW_BASEPTR, MMUEXT_PIN_L4_TABLE, MMUEXT_UNPIN_TABLE};
 use xen_abi::shared_info::VcpuInfo;
 use xen_abi::vcpu::{RegisterVcpuInfo, RunstateInfo, VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA, VCPUOP_REGISTER_VCPU_INFO};
 
@@ -101,6 +102,32 @@ fn what_may_not_be_in_a_table_is_the_kernels_fault() {
     domain.system.vcpu_mut(domain.id).unwrap().in_user = true;
     let after = write(&mut domain, store, address, Registers::default());
     assert_ne!(after.rip, CODE + 3, "user mode does not");
+    check(&domain);
+}
+
+/// The processor needs the hypervisor's entries of the table that it has. A kernel that takes another one and gives the old one up
+/// takes them away.
+#[test]
+fn the_processor_leaves_a_top_table_before_it_is_none() {
+    let mut domain = domain();
+    let old = domain.system.vcpu(domain.id).unwrap().top;
+    let (table, index, entry) = domain.entry(PAGE);
+    let content: [u64; 512] = core::array::from_fn(|index| domain.system.memory.load(old, index));
+    domain.put(PAGE, &content);
+    assert_eq!(domain.update((table, index), entry.0 & !Entry::WRITABLE), 0);
+    let new = entry.frame();
+    let extended = |domain: &mut Domain, cmd, frame: Mfn| {
+        let place = domain.put(SCRATCH, &MmuextOp { cmd, arg1: frame.0, ..MmuextOp::default() });
+        domain.call(Hypercall::MmuextOp, [place, 1, 0, DomId::SELF.0.into()])
+    };
+    assert_eq!(extended(&mut domain, MMUEXT_PIN_L4_TABLE, new), 0);
+    assert_eq!(extended(&mut domain, MMUEXT_UNPIN_TABLE, old), 0);
+    assert!(domain.system.frames.is_table(old), "a processor has it");
+    let before = domain.system.memory.1;
+    assert_eq!(extended(&mut domain, MMUEXT_NEW_BASEPTR, new), 0);
+    assert_eq!(domain.system.memory.1, before + 1);
+    assert!(!domain.system.frames.is_table(old) && domain.system.reload);
+    assert_eq!(domain.system.memory.load(old, 256), 0, "the hypervisor's entries do not stay");
     check(&domain);
 }
 
