@@ -17,6 +17,8 @@ pub(crate) const SYSTEM_CALL_32: u64 = 0x101;
 /// The vector of the timer, and of interrupts that vanish.
 pub(crate) const TIMER: u8 = 0xf0;
 pub(crate) const SPURIOUS: u8 = 0xff;
+/// The vector of the console, which has received something.
+pub(crate) const CONSOLE: u8 = 0xf1;
 
 /// Bytes of the stack.
 const STACK: usize = 65536;
@@ -140,6 +142,7 @@ global_asm!(
     .endr
     .noaltmacro
     ENTRY 240, 0
+    ENTRY 241, 0
     ENTRY 255, 0
 
     .balign 16
@@ -221,7 +224,7 @@ global_asm!(
       .set number, number + 1
     .endr
     .noaltmacro
-      .quad entry_240, entry_255
+      .quad entry_240, entry_241, entry_255
 
     .section .bss
     .balign 8
@@ -244,7 +247,7 @@ unsafe extern "C" {
     fn entry_system_call();
     fn entry_system_call_32();
     fn entry_begin(registers: *const Registers) -> !;
-    static entry_table: [u64; 22];
+    static entry_table: [u64; 23];
 }
 
 /// Where system calls go.
@@ -261,7 +264,7 @@ pub(crate) fn system_call_32() -> u64 {
 pub(crate) fn vectors() -> impl Iterator<Item = (u8, u64)> {
     // SAFETY: the table is constant.
     let table = unsafe { entry_table };
-    (0..20).chain([TIMER, SPURIOUS]).zip(table)
+    (0..20).chain([TIMER, CONSOLE, SPURIOUS]).zip(table)
 }
 
 /// Where the registers of whoever runs are, at the top of the stack.

@@ -126,6 +126,8 @@ extern "C" fn main(information: u32, magic: u32) -> ! {
             run::reset();
         }
     }
+    timer::route_console();
+    serial::listen();
     run::begin(Hypervisor { system, timer, floating_point: BTreeMap::new(), loaded: None })
 }
 

@@ -2,13 +2,14 @@
 // UNSAFETY: the one value of the hypervisor, and the registers that entry code leaves.
 #![expect(unsafe_code)]
 
-use crate::entry::{self, FLOATING_POINT, FloatingPoint, Place, SPURIOUS, SYSTEM_CALL, SYSTEM_CALL_32, TIMER};
+use crate::entry::{self, CONSOLE, FLOATING_POINT, FloatingPoint, Place, SPURIOUS, SYSTEM_CALL, SYSTEM_CALL_32, TIMER};
 use crate::physical::Physical;
 use crate::serial::{self, say};
 use crate::timer::Timer;
 use crate::{cpu, port};
 use alloc::collections::BTreeMap;
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, Ordering};
 use hypervisor_core::system::System;
 use hypervisor_core::vcpu::{Registers, VcpuId};
 use xen_abi::DomId;
@@ -25,6 +26,11 @@ pub(crate) struct Hypervisor {
     /// Whose registers are on the stack.
     pub(crate) loaded: Option<VcpuId>,
 }
+
+/// The console has received something.
+static HAS_INPUT: AtomicBool = AtomicBool::new(false);
+/// Bytes of it that are taken at once.
+const INPUT: usize = 64;
 
 /// The one value, once there is one.
 struct Cell(UnsafeCell<Option<Hypervisor>>);
@@ -60,6 +66,10 @@ pub(crate) extern "C" fn enter(registers: &mut Registers) {
         SYSTEM_CALL_32 => hypervisor.system.call_32(id, registers),
         SYSTEM_CALL => hypervisor.system.hypercall(id, registers, now),
         entry if entry == u64::from(TIMER) => hypervisor.timer.acknowledge(),
+        entry if entry == u64::from(CONSOLE) => {
+            hypervisor.timer.acknowledge();
+            HAS_INPUT.store(true, Ordering::Relaxed);
+        }
         entry if entry == u64::from(SPURIOUS) => {}
         1 => hypervisor.system.debug_exception(id, registers, cpu::take_debug_status()),
         // Neither is a domain's.
@@ -87,6 +97,12 @@ fn go_on(registers: &mut Registers) {
         let printed = hypervisor.system.take_console();
         serial::write(&printed);
         hypervisor.check_end();
+        if HAS_INPUT.swap(false, Ordering::Relaxed) {
+            let bytes = core::iter::from_fn(serial::read).take(INPUT);
+            let count = bytes.map(|byte| hypervisor.system.input(byte)).count();
+            // There is no other interrupt before all of it is taken.
+            HAS_INPUT.fetch_or(count == INPUT, Ordering::Relaxed);
+        }
         let ticks = cpu::ticks();
         let now = hypervisor.system.time(ticks);
         let next = hypervisor.system.next(now);
@@ -189,7 +205,8 @@ pub(crate) fn reset() -> ! {
 /// Something has interrupted the hypervisor itself: an interrupt while it sleeps, or a fault of its own. Called by entry code alone.
 pub(crate) extern "C" fn interrupted(registers: &Registers) {
     match registers.entry {
-        entry if entry == u64::from(TIMER) => {
+        entry if entry == u64::from(TIMER) || entry == u64::from(CONSOLE) => {
+            HAS_INPUT.fetch_or(entry == u64::from(CONSOLE), Ordering::Relaxed);
             // SAFETY: the hypervisor sleeps, and looks at nothing of it meanwhile but this.
             if let Some(hypervisor) = unsafe { &*HYPERVISOR.0.get() } {
                 hypervisor.timer.acknowledge();

@@ -6,6 +6,8 @@ use crate::port;
 use core::fmt::{self, Write};
 
 const COM1: u16 = 0x3f8;
+/// Line status: there is a byte.
+const DATA_READY: u8 = 1 << 0;
 /// Line status: the transmitter takes a byte.
 const TRANSMITTER_EMPTY: u8 = 1 << 5;
 /// How often that is looked at for a byte; a port that is not there does not stop anybody.
@@ -17,6 +19,16 @@ pub(crate) fn begin() {
     for (register, value) in [(1, 0), (3, 0x80), (0, 1), (1, 0), (3, 3), (2, 7), (4, 0x0b)] {
         port::write(COM1 + register, value);
     }
+}
+
+/// Bytes that are received make an interrupt, from now on.
+pub(crate) fn listen() {
+    port::write(COM1 + 1, 1);
+}
+
+/// The next byte that was received.
+pub(crate) fn read() -> Option<u8> {
+    (port::read(COM1 + 5) & DATA_READY != 0).then(|| port::read(COM1))
 }
 
 /// Prints bytes as they are.

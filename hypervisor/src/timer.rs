@@ -1,6 +1,7 @@
-//! Time: the time stamp counter's frequency, the interrupt at a given time, and the date.
+//! Time: the time stamp counter's frequency, the interrupt at a given time, and the date; and the way of the console's interrupt, which
+//! is by the same chip.
 //!
-//! Source: Intel 8254 data sheet (channel 2 measures); Intel SDM volume 3, chapter 11 (the local APIC's timer); Motorola
+//! Source: Intel 8254 data sheet (channel 2 measures); Intel SDM volume 3, chapter 11 (the local APIC's timer); Intel 82093AA data sheet (I/O APIC); Motorola
 //! MC146818 data sheet.
 // UNSAFETY: the local APIC's registers are memory.
 #![expect(unsafe_code)]
@@ -18,6 +19,15 @@ mod apic {
     pub(super) const INITIAL_COUNT: usize = 0x380;
     pub(super) const CURRENT_COUNT: usize = 0x390;
     pub(super) const DIVIDE: usize = 0x3e0;
+}
+
+/// The I/O APIC: where it is, its two registers there, the number of the first redirection, and the line of COM1.
+mod io_apic {
+    pub(super) const BASE: u64 = 0xfec0_0000;
+    pub(super) const SELECT: usize = 0x00;
+    pub(super) const WINDOW: usize = 0x10;
+    pub(super) const REDIRECTION: u32 = 0x10;
+    pub(super) const COM1: u32 = 4;
 }
 
 /// Where the local APIC is, and whether it is on.
@@ -65,6 +75,21 @@ pub(crate) fn begin() -> (Timer, u64) {
     let in_a_second = |counted: u64| counted.saturating_mul(PIT_HZ) / u64::from(MEASURED);
     timer.frequency = in_a_second(counts.into());
     (timer, in_a_second(ticks))
+}
+
+/// Lets the console interrupt this processor, which is the first one.
+pub(crate) fn route_console() {
+    let base = usize::try_from(DIRECT + io_apic::BASE).unwrap_or(0);
+    let set = |register: u32, value: u32| {
+        for (place, value) in [(io_apic::SELECT, register), (io_apic::WINDOW, value)] {
+            // SAFETY: the register is there, and mapped with all memory.
+            unsafe { ptr::with_exposed_provenance_mut::<u32>(base + place).write_volatile(value) };
+        }
+    };
+    let redirection = io_apic::REDIRECTION + 2 * io_apic::COM1;
+    // To the processor with number 0, at an edge.
+    set(redirection + 1, 0);
+    set(redirection, entry::CONSOLE.into());
 }
 
 impl Timer {

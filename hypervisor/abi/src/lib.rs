@@ -52,6 +52,8 @@ pub const PAGE_SHIFT: u32 = 12;
 
 /// The operation of [`Hypercall::ConsoleIo`] that prints.
 pub const CONSOLEIO_WRITE: u32 = 0;
+/// The one that reads.
+pub const CONSOLEIO_READ: u32 = 1;
 
 /// Number of a hypercall: the slot of the hypercall page that makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

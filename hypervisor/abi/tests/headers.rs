@@ -374,6 +374,7 @@ fn operations(c: &mut Checks) {
         "SHUTDOWN_poweroff" = sched::SHUTDOWN_POWEROFF, "SHUTDOWN_reboot" = sched::SHUTDOWN_REBOOT,
         "SHUTDOWN_suspend" = sched::SHUTDOWN_SUSPEND, "SHUTDOWN_crash" = sched::SHUTDOWN_CRASH,
         "SHUTDOWN_watchdog" = sched::SHUTDOWN_WATCHDOG,
+        "CONSOLEIO_read" = xen_abi::CONSOLEIO_READ,
         "VCPUOP_register_runstate_memory_area" = vcpu::VCPUOP_REGISTER_RUNSTATE_MEMORY_AREA,
         "VCPUOP_register_vcpu_info" = vcpu::VCPUOP_REGISTER_VCPU_INFO,
         "sizeof(struct vcpu_register_vcpu_info)" = size_of::<vcpu::RegisterVcpuInfo>(),

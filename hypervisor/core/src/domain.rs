@@ -61,6 +61,7 @@ impl<M: Memory> System<M> {
         self.events.add_domain(domain, shared_info, vcpus);
         self.grants.add_domain(domain, GRANT_FRAMES);
         self.tell_wall_clock(shared_info);
+        self.last_domain = domain;
         self.domains.insert(
             domain,
             Domain {
@@ -79,9 +80,11 @@ impl<M: Memory> System<M> {
         Ok(shared_info)
     }
 
-    /// A number that no domain has, and that no frame remembers.
+    /// A number that no domain has, and that no frame remembers: the one after the last, so that each is used as late as can be.
+    #[must_use]
     pub fn free_number(&self) -> Option<DomId> {
-        let numbers = (1..DomId::FIRST_RESERVED.0).map(DomId);
+        let last = self.last_domain.0;
+        let numbers = (last.saturating_add(1)..DomId::FIRST_RESERVED.0).chain(1..=last).map(DomId);
         let free = |domain: &DomId| !self.domains.contains_key(domain) && !self.grants.is_in_use(*domain);
         numbers.filter(free).find(|domain| !self.frames.owns_any(*domain))
     }

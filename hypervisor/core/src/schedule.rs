@@ -9,7 +9,7 @@ use crate::vcpu::{BLOCKED, OFFLINE, RUNNABLE, RUNNING, State, VcpuId};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use xen_abi::DomId;
-use xen_abi::event::{VIRQ_DOM_EXC, VIRQ_TIMER};
+use xen_abi::event::{VIRQ_CONSOLE, VIRQ_DOM_EXC, VIRQ_TIMER};
 
 /// How long one runs while others wait, in nanoseconds.
 const SLICE: u64 = 10_000_000;
@@ -79,6 +79,9 @@ impl<M: Memory> System<M> {
     pub fn next(&mut self, now: u64) -> Next {
         if core::mem::take(&mut self.has_ended) {
             self.tell_control(VIRQ_DOM_EXC, now);
+        }
+        if core::mem::take(&mut self.has_typed) {
+            self.tell_control(VIRQ_CONSOLE, now);
         }
         let mut until = self.expire(now);
         let running = self.queue.running.filter(|id| self.can_run(*id));

@@ -10,7 +10,7 @@ use crate::schedule::Queue;
 use crate::time::Scale;
 use crate::vcpu::{Vcpu, VcpuId};
 use crate::walk::AddressSpace;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use xen_abi::DomId;
@@ -19,6 +19,9 @@ use zerocopy::IntoBytes as _;
 
 /// Characters of the console that wait for the machine to print them.
 const CONSOLE: usize = 16384;
+
+/// Characters that were typed and wait to be read.
+const TYPED: usize = 1024;
 
 /// The hypervisor, without its machine.
 #[derive(Debug)]
@@ -33,6 +36,8 @@ pub struct System<M> {
     pub grants: Grants,
     /// The domains.
     pub domains: BTreeMap<DomId, Domain>,
+    /// The one that was made last.
+    pub(crate) last_domain: DomId,
     /// Who waits for the processor.
     pub queue: Queue,
     /// Frames of the table from machine frames to those of their domains, which domains can read.
@@ -55,6 +60,10 @@ pub struct System<M> {
     pub(crate) has_ended: bool,
     /// Its debug registers as well.
     pub reload_debug: bool,
+    /// What was typed, which the control domain has not read yet.
+    typed: VecDeque<u8>,
+    /// It is to be told of that.
+    pub(crate) has_typed: bool,
     /// What domains have printed.
     console: Vec<u8>,
 }
@@ -69,6 +78,7 @@ impl<M: Memory> System<M> {
             events: Events::new(),
             grants: Grants::new(),
             domains: BTreeMap::new(),
+            last_domain: DomId(0),
             queue: Queue::default(),
             machine_to_physical,
             scale,
@@ -79,6 +89,8 @@ impl<M: Memory> System<M> {
             reload: false,
             reload_segments: false,
             has_ended: false,
+            typed: VecDeque::new(),
+            has_typed: false,
             reload_debug: false,
             console: Vec::new(),
         }
@@ -121,6 +133,19 @@ impl<M: Memory> System<M> {
     pub fn print(&mut self, bytes: &[u8]) {
         let room = CONSOLE.saturating_sub(self.console.len()).min(bytes.len());
         self.console.extend_from_slice(bytes.get(..room).unwrap_or_default());
+    }
+
+    /// Somebody has typed this. What nobody reads is lost.
+    pub fn input(&mut self, byte: u8) {
+        if self.typed.len() < TYPED {
+            self.typed.push_back(byte);
+        }
+        self.has_typed = true;
+    }
+
+    /// What was typed, up to so many bytes.
+    pub(crate) fn take_typed(&mut self, most: usize) -> Vec<u8> {
+        self.typed.drain(..most.min(self.typed.len())).collect()
     }
 
     /// What is to be printed.

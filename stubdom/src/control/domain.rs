@@ -10,7 +10,7 @@ use xen_abi::DomId;
 use xen_abi::domctl::{XEN_DOMINF_SHUTDOWN, XEN_DOMINF_SHUTDOWNSHIFT};
 use xen_abi::sched::{SHUTDOWN_CRASH, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT, SHUTDOWN_SUSPEND, SHUTDOWN_WATCHDOG};
 
-use crate::{Control, building, console, records};
+use crate::{Control, building, records};
 
 /// A domain.
 pub(crate) struct Domain {
@@ -25,7 +25,7 @@ impl Domain {
         let built = building::build(&config, &control.files).map_err(failed)?;
         records::write(&control.store, &built, &config).await.map_err(|error| failed(error.to_string()))?;
         control.daemon.introduce(built.id, built.store).map_err(failed)?;
-        control.spawner.spawn(console::serve(built.id, built.console));
+        control.consoles.add(built.id, built.console, &control.spawner);
         domctl::unpause(built.id).map_err(|error| failed(format!("it does not run: {error}")))?;
         info!("{} is {} with {} MiB", config.name, built.id, config.memory);
         Ok(Self { id: built.id, config })
@@ -48,6 +48,7 @@ impl Domain {
         };
         info!("{} ({}) has ended: {name}", self.config.name, self.id);
         control.daemon.shut_down(self.id);
+        control.consoles.remove(self.id);
         if let Err(error) = domctl::destroy(self.id) {
             let error: XenError = error;
             error!("{}: it cannot be taken apart: {error}", self.config.name);

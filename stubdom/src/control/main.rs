@@ -8,7 +8,7 @@
 //! | [`files`] | what the boot loader brought |
 //! | [`building`] | a domain, from nothing to where it runs |
 //! | [`domain`] | a domain that runs, up to its end |
-//! | [`console`] | what domains print |
+//! | [`console`] | what domains print, and what is typed |
 //! | [`devices`] | disks and network interfaces of domains, on virtio devices of the machine |
 //! | [`store`], [`records`] | the xenstore daemon, and what it has of each domain |
 #![no_std]
@@ -36,6 +36,7 @@ use minios::hypercall::sched::ShutdownReason;
 use minios::xenstore::Xenstore;
 use xen_abi::event::VIRQ_DOM_EXC;
 
+use console::Consoles;
 use domain::Domain;
 use files::Files;
 use store::Store;
@@ -59,6 +60,7 @@ fn main() {
 struct Control {
     files: Files,
     daemon: Store,
+    consoles: Consoles,
     store: Xenstore,
     spawner: exec::Spawner,
 }
@@ -69,7 +71,8 @@ async fn serve(spawner: exec::Spawner) -> Result<(), String> {
     let (daemon, store) = Store::begin(&spawner)?;
     records::write_own(&store).await.map_err(|error| error.to_string())?;
     devices::begin(&store, &spawner).await?;
-    let control = Control { files, daemon, store, spawner };
+    let consoles = Consoles::begin(&spawner).map_err(|error| format!("the console: {error}"))?;
+    let control = Control { files, daemon, consoles, store, spawner };
     let ends = EventChannel::bind_virq(VIRQ_DOM_EXC).map_err(|error| format!("VIRQ_DOM_EXC: {error}"))?;
     let mut signal = exec::signal(ends.port());
     let mut domains = Vec::new();

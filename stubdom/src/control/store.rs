@@ -178,9 +178,12 @@ impl Store {
     /// A domain is no more.
     pub(crate) fn destroyed(&self, domain: DomId) {
         let mut inside = self.inside.borrow_mut();
+        let port = inside.clients.rings.get(&domain).map(|client| client.hears);
         inside.clients.disconnect(domain);
         inside.daemon.destroyed(domain, now());
         drop(inside);
+        // Its task ends.
+        port.map(exec::signalled);
         self.turn();
     }
 

@@ -86,7 +86,7 @@ struct Stage<'a> {
 
 /// A machine with the core, and where its network is to be found.
 struct Running {
-    _machine: Machine,
+    machine: Machine,
     log: PathBuf,
     ports: demo::Ports,
 }
@@ -116,12 +116,19 @@ impl Stage<'_> {
         let log = self.folder.join("serial.log");
         let mut command = machine(self.emulator, &self.images.hypervisor, &program);
         let child =
-            command.stdin(Stdio::null()).stdout(fs::File::create(&log)?).spawn().context("cannot start QEMU")?;
-        Ok(Running { _machine: Machine(child), log, ports })
+            command.stdin(Stdio::piped()).stdout(fs::File::create(&log)?).spawn().context("cannot start QEMU")?;
+        Ok(Running { machine: Machine(child), log, ports })
     }
 }
 
 impl Running {
+    /// Types on the machine's console.
+    fn type_text(&mut self, text: &str) -> Result<()> {
+        let input = self.machine.0.stdin.as_mut().context("no standard input")?;
+        input.write_all(text.as_bytes())?;
+        Ok(input.flush()?)
+    }
+
     /// Waits until the console has said something.
     fn wait_for(&self, words: &str) -> Result<String> {
         let start = Instant::now();
@@ -166,7 +173,7 @@ impl Running {
 fn demo_is_served(stage: &Stage<'_>) -> Result<()> {
     let config = fs::read_to_string(&demo::files(stage.images)[0])?;
     for check in ["disk: good, check 1", "disk: good, check 2"] {
-        let running = stage.start(&[&config])?;
+        let mut running = stage.start(&[&config])?;
         ensure!(running.first_answer("/status.json")?.contains("\"name\":\"demo\""), "another's status");
         running.wait_for(check)?;
         let stream = TcpStream::connect(("127.0.0.1", running.ports.screen))?;
@@ -176,6 +183,10 @@ fn demo_is_served(stage: &Stage<'_>) -> Result<()> {
         ensure!((screen.width, screen.height) == (800, 600), "another screen");
         let first = screen.pixels.first();
         ensure!(screen.pixels.iter().any(|pixel| Some(pixel) != first), "nothing is drawn");
+        // A prompt is no whole line; what is typed arrives at the shell.
+        running.wait_for("(d1) > ")?;
+        running.type_text("help\r")?;
+        running.wait_for("(d1) net stat          addresses, frames and bytes")?;
         // More than the queues on the way hold.
         let zeros = running.get("/zeros?4096")?;
         ensure!(zeros.len() > 4 << 20, "{} bytes of 4 MiB", zeros.len());

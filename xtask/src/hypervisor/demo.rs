@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -73,8 +73,8 @@ pub(crate) fn run(screenshot: Option<&Path>, browser: bool, interrupt: &Receiver
         packages::ensure_installed(packages::BROWSER)?;
         eprintln!("Browser: {}", novnc_page::serve(ports.websocket, PASSWORD)?);
     }
-    eprintln!("Ctrl-C powers off. What the hypervisor and its domains print:");
-    let child = command.stdin(Stdio::null()).spawn().context("cannot start QEMU")?;
+    eprintln!("Ctrl-C powers off. What the hypervisor and its domains print; what you type goes to the demo's shell:");
+    let child = command.spawn().context("cannot start QEMU")?;
     let mut machine = Machine(child);
     let start = Instant::now();
     loop {

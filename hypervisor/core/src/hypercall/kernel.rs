@@ -8,7 +8,6 @@ use crate::vcpu::VECTORS;
 use crate::walk::is_canonical;
 use alloc::vec;
 use alloc::vec::Vec;
-use xen_abi::CONSOLEIO_WRITE;
 use xen_abi::PAGE_SIZE;
 use xen_abi::callback::{
     CALLBACKF_MASK_EVENTS, CALLBACKOP_REGISTER, CALLBACKOP_UNREGISTER, CALLBACKTYPE_EVENT, CALLBACKTYPE_FAILSAFE,
@@ -23,6 +22,7 @@ use xen_abi::version::{
     XENVER_CHANGESET, XENVER_COMMANDLINE, XENVER_COMPILE_INFO, XENVER_EXTRAVERSION, XENVER_GET_FEATURES,
     XENVER_GUEST_HANDLE, XENVER_PAGESIZE, XENVER_PLATFORM_PARAMETERS, XENVER_VERSION,
 };
+use xen_abi::{CONSOLEIO_READ, CONSOLEIO_WRITE};
 use zerocopy::FromZeros as _;
 
 /// The interface that there is: Xen 4.17's.
@@ -172,6 +172,11 @@ impl<M: Memory> System<M> {
     pub(super) fn console_io(&mut self, caller: Caller, [command, count, buffer, ..]: [u64; 5]) -> Answer {
         if !self.is_privileged(caller) {
             return Err(Errno::EPERM);
+        }
+        if low(command) == CONSOLEIO_READ {
+            let typed = self.take_typed(usize::try_from(count).unwrap_or(usize::MAX));
+            self.space(caller.id).write(buffer, &typed)?;
+            return u64::try_from(typed.len()).map_err(|_| Errno::EINVAL);
         }
         if low(command) != CONSOLEIO_WRITE {
             return Err(Errno::ENOSYS);
