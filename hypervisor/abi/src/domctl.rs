@@ -52,7 +52,6 @@ pub struct CreateDomain {
     pub misc_flags: u32,
 }
 
-pub const XEN_DOMINF_DYING: u32 = 1 << 0;
 pub const XEN_DOMINF_SHUTDOWN: u32 = 1 << 2;
 pub const XEN_DOMINF_PAUSED: u32 = 1 << 3;
 pub const XEN_DOMINF_BLOCKED: u32 = 1 << 4;

@@ -75,7 +75,6 @@ pub struct CpuUserRegs {
     pub pad6: [u16; 3],
 }
 
-pub const VGCF_I387_VALID: u64 = 1 << 0;
 pub const VGCF_IN_KERNEL: u64 = 1 << 2;
 pub const VGCF_SYSCALL_DISABLES_EVENTS: u64 = 1 << 4;
 pub const VGCF_ONLINE: u64 = 1 << 5;

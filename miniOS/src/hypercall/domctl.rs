@@ -73,11 +73,6 @@ pub fn unpause(domain: DomId) -> Result<(), XenError> {
     domctl(abi::XEN_DOMCTL_UNPAUSEDOMAIN, domain, &[0_u8; 0]).map(|_| ())
 }
 
-/// A domain stands still.
-pub fn pause(domain: DomId) -> Result<(), XenError> {
-    domctl(abi::XEN_DOMCTL_PAUSEDOMAIN, domain, &[0_u8; 0]).map(|_| ())
-}
-
 /// A domain is taken apart.
 pub fn destroy(domain: DomId) -> Result<(), XenError> {
     domctl(abi::XEN_DOMCTL_DESTROYDOMAIN, domain, &[0_u8; 0]).map(|_| ())
